@@ -1,0 +1,308 @@
+//! The slots that hold statuses: the current one, past ones that somebody still reads, and bodies on their way in.
+//!
+//! A body is received into a slot and that slot becomes the current snapshot when it is accepted, so a status is
+//! never copied. A reader pins the slot it is sent from; a slot that is past and unpinned is free. Freed slots are
+//! used again last in, first out: memory that was never needed is never touched.
+
+use core::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use crate::http::response::Rendered;
+use crate::status::STATUS_CAPACITY;
+
+/// How many bodies can be on their way in at once.
+pub const BODIES_MAX: usize = 4;
+
+/// How many past snapshots may stay for readers who have not finished; more, and the readers of the oldest have to go.
+pub const PAST_MAX: usize = 3;
+
+/// How many slots there are: one for the current status, and one for each that can be taken beside it. There is always
+/// one for a body that may be received.
+pub const SLOTS: usize = 1 + BODIES_MAX + PAST_MAX;
+const _: () = assert!(SLOTS <= u8::MAX as usize);
+
+/// One of the slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotId(u8);
+
+/// What a slot is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Free,
+    Body,
+    /// Holds a status that was published: the current one, or a past one that is pinned.
+    Published,
+}
+
+/// A status, or room for one.
+#[derive(Debug)]
+pub struct Slot {
+    used: Use,
+    /// How many responses are being sent from it.
+    pins: u16,
+    /// When it was published, counted in publications.
+    age: u64,
+    etag: ETag,
+    /// The beginning of the response head for this status, rendered once.
+    prepared_head: Rendered,
+    bytes: heapless::Vec<u8, STATUS_CAPACITY>,
+}
+
+impl Slot {
+    // All zeros, so that the slots lie in memory that exists only when it is written.
+    const NEW: Slot = Slot {
+        used: Use::Free,
+        pins: 0,
+        age: 0,
+        etag: ETag([0; ETAG_LEN]),
+        prepared_head: Rendered::new(),
+        bytes: heapless::Vec::new(),
+    };
+
+    /// The status, byte for byte as it came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The entity tag of the status.
+    pub fn etag(&self) -> &ETag {
+        &self.etag
+    }
+
+    /// What [`Snapshots::publish`] prepared.
+    pub fn prepared_head(&self) -> &[u8] {
+        &self.prepared_head
+    }
+}
+
+const ETAG_LEN: usize = 18;
+
+/// A strong entity tag (RFC 9110 §8.8.3), quotes included.
+///
+/// It is SipHash-2-4 of the bytes with the key zero, in hexadecimal: the same for the same status on every replica
+/// and after every restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ETag([u8; ETAG_LEN]);
+
+impl ETag {
+    fn of(bytes: &[u8]) -> Self {
+        let mut hasher = SipHasher24::new();
+        hasher.write(bytes);
+        let hash = hasher.finish();
+        let mut tag = [b'"'; ETAG_LEN];
+        for (at, digit) in tag[1..ETAG_LEN - 1].iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(hash >> (60 - 4 * at)) as usize & 0xF];
+        }
+        ETag(tag)
+    }
+
+    /// The tag as it stands in a field value.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// All the slots.
+#[derive(Debug)]
+pub struct Snapshots {
+    slots: [Slot; SLOTS],
+    free: heapless::Vec<u8, SLOTS>,
+    current: u8,
+    /// How many slots hold bodies.
+    bodies: u8,
+    /// How many slots hold past snapshots.
+    past: u8,
+    publications: u64,
+}
+
+impl Snapshots {
+    /// Slots without a status; [`start`](Self::start) has to come first.
+    pub const fn new() -> Self {
+        Snapshots {
+            slots: [const { Slot::NEW }; SLOTS],
+            free: heapless::Vec::new(),
+            current: 0,
+            bodies: 0,
+            past: 0,
+            publications: 0,
+        }
+    }
+
+    /// Frees every slot and makes `first`, of at most [`STATUS_CAPACITY`] bytes, the current status. `prepare` is as for
+    /// [`publish`](Self::publish).
+    pub fn start(&mut self, first: &[u8], prepare: impl FnOnce(&[u8], &ETag, &mut Rendered)) {
+        // What is free already is not written, for that would make its memory resident.
+        for slot in self.slots.iter_mut().filter(|slot| slot.used != Use::Free) {
+            slot.used = Use::Free;
+            slot.pins = 0;
+        }
+        self.bodies = 0;
+        self.past = 0;
+        self.current = 0;
+        self.free = (0..SLOTS as u8).rev().collect();
+        let slot = self.reserve().expect("every slot is free");
+        self.append(slot, first);
+        self.publish(slot, prepare);
+    }
+
+    /// Takes a slot for a body, or `None` when [`BODIES_MAX`] are taken.
+    pub fn reserve(&mut self) -> Option<SlotId> {
+        if usize::from(self.bodies) == BODIES_MAX {
+            return None;
+        }
+        let free = self.free.pop()?;
+        self.bodies += 1;
+        let slot = &mut self.slots[usize::from(free)];
+        slot.used = Use::Body;
+        slot.bytes.clear();
+        Some(SlotId(free))
+    }
+
+    /// Adds `bytes` to the body in `id`. The caller keeps within [`STATUS_CAPACITY`].
+    pub fn append(&mut self, id: SlotId, bytes: &[u8]) {
+        let slot = self.slot_mut(id);
+        debug_assert_eq!(slot.used, Use::Body);
+        slot.bytes.extend_from_slice(bytes).expect("the limit on bodies is at most the capacity");
+    }
+
+    /// Gives back the slot of a body that is not wanted.
+    pub fn abandon(&mut self, id: SlotId) {
+        debug_assert_eq!(self.slot(id).used, Use::Body);
+        self.bodies -= 1;
+        self.release(id);
+    }
+
+    /// Makes the body in `id` the current status. `prepare` renders the beginning of its response head from the status
+    /// and its entity tag.
+    pub fn publish(&mut self, id: SlotId, prepare: impl FnOnce(&[u8], &ETag, &mut Rendered)) {
+        debug_assert_eq!(self.slot(id).used, Use::Body);
+        self.bodies -= 1;
+        self.publications += 1;
+        let age = self.publications;
+        let slot = self.slot_mut(id);
+        slot.used = Use::Published;
+        slot.age = age;
+        slot.etag = ETag::of(&slot.bytes);
+        prepare(&slot.bytes, &slot.etag, &mut slot.prepared_head);
+        let past = SlotId(core::mem::replace(&mut self.current, id.0));
+        if past == id {
+            // The first one of all.
+        } else if self.slot(past).pins == 0 {
+            self.release(past);
+        } else {
+            self.past += 1;
+        }
+    }
+
+    /// The current status.
+    pub fn current(&self) -> &Slot {
+        &self.slots[usize::from(self.current)]
+    }
+
+    /// Keeps the current status in its slot until [`unpin`](Self::unpin).
+    pub fn pin_current(&mut self) -> SlotId {
+        let id = SlotId(self.current);
+        self.slot_mut(id).pins += 1;
+        id
+    }
+
+    /// Ends what [`pin_current`](Self::pin_current) began.
+    pub fn unpin(&mut self, id: SlotId) {
+        let current = self.current;
+        let slot = self.slot_mut(id);
+        slot.pins -= 1;
+        if slot.pins == 0 && id.0 != current {
+            self.past -= 1;
+            self.release(id);
+        }
+    }
+
+    /// The oldest past snapshot, when there are more than [`PAST_MAX`]: its readers have to go.
+    pub fn overdue(&self) -> Option<SlotId> {
+        if usize::from(self.past) <= PAST_MAX {
+            return None;
+        }
+        let past =
+            (0..SLOTS as u8).map(SlotId).filter(|id| id.0 != self.current && self.slot(*id).used == Use::Published);
+        past.min_by_key(|id| self.slot(*id).age)
+    }
+
+    /// The slot of that name.
+    pub fn slot(&self, id: SlotId) -> &Slot {
+        &self.slots[usize::from(id.0)]
+    }
+
+    fn slot_mut(&mut self, id: SlotId) -> &mut Slot {
+        &mut self.slots[usize::from(id.0)]
+    }
+
+    fn release(&mut self, id: SlotId) {
+        self.slot_mut(id).used = Use::Free;
+        self.free.push(id.0).expect("a slot is freed once");
+    }
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn post(snapshots: &mut Snapshots, status: &[u8]) {
+        let slot = snapshots.reserve().expect("a body slot is free");
+        snapshots.append(slot, status);
+        snapshots.publish(slot, |_, _, _| {});
+    }
+
+    #[test]
+    fn a_pinned_snapshot_stays_whole_while_others_are_published() {
+        static SLOTS: Mutex<Snapshots> = Mutex::new(Snapshots::new());
+        let mut snapshots = SLOTS.lock().unwrap();
+        snapshots.start(b"0", |_, _, _| {});
+        let pinned = snapshots.pin_current();
+        for _ in 0..100 {
+            post(&mut snapshots, b"1");
+        }
+        assert_eq!(snapshots.slot(pinned).bytes(), b"0");
+        assert_eq!(snapshots.current().bytes(), b"1");
+        assert_eq!(snapshots.overdue(), None);
+        snapshots.unpin(pinned);
+        assert_eq!(snapshots.free.len(), super::SLOTS - 1);
+    }
+
+    #[test]
+    fn there_is_a_slot_for_every_body_and_the_readers_of_the_oldest_status_go_first() {
+        static SLOTS: Mutex<Snapshots> = Mutex::new(Snapshots::new());
+        let mut snapshots = SLOTS.lock().unwrap();
+        snapshots.start(b"0", |_, _, _| {});
+        let mut pins = std::vec::Vec::new();
+        for _ in 0..PAST_MAX {
+            pins.push(snapshots.pin_current());
+            post(&mut snapshots, b"x");
+            assert_eq!(snapshots.overdue(), None);
+        }
+        let bodies: std::vec::Vec<_> = core::iter::from_fn(|| snapshots.reserve()).collect();
+        assert_eq!(bodies.len(), BODIES_MAX);
+        pins.push(snapshots.pin_current());
+        snapshots.publish(bodies[0], |_, _, _| {});
+        assert_eq!(snapshots.overdue(), Some(pins[0]));
+        snapshots.unpin(pins[0]);
+        assert_eq!(snapshots.overdue(), None);
+        assert!(snapshots.reserve().is_some());
+        assert!(snapshots.reserve().is_none());
+    }
+
+    #[test]
+    fn an_entity_tag_depends_on_the_bytes_alone() {
+        assert_eq!(ETag::of(b"{}"), ETag::of(b"{}"));
+        assert_ne!(ETag::of(b"{}"), ETag::of(b"{ }"));
+        // The empty input of the SipHash-2-4 of the reference implementation with the key zero.
+        assert_eq!(ETag::of(b"").as_bytes(), b"\"1e924b9d737700d7\"");
+    }
+}
