@@ -1,0 +1,621 @@
+//! One connection: what of a request is here, what of a response is owed, what happens next and by when.
+//!
+//! It holds no socket and reads no clock. Bytes that came go into [`Connection::receive`], bytes to send come out of
+//! [`Connection::output`], [`Connection::next`] tells what to do. It goes through these phases:
+//!
+//! ```text
+//!                 first byte       head complete       body complete
+//!     ┌─► Idle ─────────────► Head ───────┬─────► Body ───────┐
+//!     │                        │          │  ▲      │         │
+//!     │                  error │   answer │  │100   │ error   │ answer
+//!     │                        ▼          ▼  │      ▼         ▼
+//!     └────────────────────── Send ◄──────┴──┴──────┴─────────┘
+//!       all sent, kept alive   │
+//!                              ├─────► Closed                      all sent, nothing left unread
+//!                              └─────► Shut ─────► Linger ─────► Closed
+//!                     all sent, but part of the request is unread: the write side is shut, and what still comes is
+//!                     dropped for a while, for a close with unread bytes would take the response away with it
+//! ```
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::event::{Event, Journal};
+use crate::http::framing::{Decoder, Length};
+use crate::http::head::{self, HEAD_MAX, Head, Method};
+use crate::http::response::{CONTINUE, Code, Date, ErrorContent, JSON, Persistence, Rendered, Writer};
+use crate::routes::{self, Answer, POST_PATH, Problem, Situation};
+use crate::snapshot::{ETag, SlotId, Snapshots};
+use crate::status::{self, Refusal};
+
+/// How long, in milliseconds, a connection that lingers may send nothing before it is closed.
+pub const LINGER_QUIET_MS: u64 = 5_000;
+/// How long, in milliseconds, a connection may linger at all.
+pub const LINGER_MS: u64 = 30_000;
+/// How many bytes of a request that is refused already are read and dropped.
+pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes that came and were not used yet: a head that is not whole, or requests behind the one that is answered.
+pub type Inbox = heapless::Vec<u8, HEAD_MAX>;
+
+/// What is configured about connections. All times are in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest status, in bytes, at most [`STATUS_CAPACITY`](status::STATUS_CAPACITY).
+    pub max_bytes: usize,
+    /// For a whole request head, from its first byte.
+    pub head_timeout: u64,
+    /// For a whole request body, from the end of its head.
+    pub body_timeout: u64,
+    /// For a connection on which no request has begun.
+    pub idle_timeout: u64,
+    /// For sending without progress.
+    pub write_timeout: u64,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared<'s> {
+    /// The statuses.
+    pub snapshots: &'s mut Snapshots,
+    /// What is configured.
+    pub limits: Limits,
+    /// Whether the server is about to exit: every response is the last one of its connection.
+    pub shutting_down: bool,
+}
+
+/// What the world outside says during one turn of the event loop.
+pub struct Turn<'t> {
+    /// Milliseconds on a clock that never goes back and does not start at 0.
+    pub now: u64,
+    /// The date for responses.
+    pub date: &'t Date,
+    /// Where events go.
+    pub journal: &'t mut dyn Journal,
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Bytes; it takes at most so many at once.
+    Read(usize),
+    /// That its output is sent.
+    Write,
+    /// That the write side of the socket is shut.
+    ShutWrite,
+    /// That the socket is closed.
+    Close,
+}
+
+/// See the picture at the top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Closed,
+    Idle,
+    Head,
+    Body,
+    Send,
+    Shut,
+    Linger,
+}
+
+/// What follows when all is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Close,
+    Linger,
+    Idle,
+    /// What was sent is the 100 that the client waited for.
+    Body,
+}
+
+/// One connection. All its memory is in it, but for its [`Inbox`].
+#[derive(Debug)]
+pub struct Connection {
+    phase: Phase,
+    after: After,
+    peer: SocketAddr,
+    /// When the phase began; while sending, when there was progress last.
+    since: u64,
+    /// When something has to have happened; 0 for never.
+    deadline: u64,
+    /// Bytes of the body, or of what is dropped, so far.
+    received: u64,
+    decoder: Decoder,
+    /// Where the body goes.
+    body: Option<SlotId>,
+    keep_alive: bool,
+    version_10: bool,
+    /// The peer will send no more.
+    input_ended: bool,
+    /// The status that is sent behind what is rendered.
+    content: Option<SlotId>,
+    /// Whether the status stands inside the envelope of a POST's answer.
+    envelope: bool,
+    rendered: Rendered,
+    sent: usize,
+}
+
+const ENVELOPE_START: &[u8] = br#"{"success":true,"message":"Status updated successfully","status":"#;
+const ENVELOPE_END: &[u8] = b"}";
+
+impl Connection {
+    /// No connection. All zeros, so that it lies in memory that exists only when it is written.
+    pub const CLOSED: Connection = Connection {
+        phase: Phase::Closed,
+        after: After::Close,
+        peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        since: 0,
+        deadline: 0,
+        received: 0,
+        decoder: Decoder::EMPTY,
+        body: None,
+        keep_alive: false,
+        version_10: false,
+        input_ended: false,
+        content: None,
+        envelope: false,
+        rendered: Rendered::new(),
+        sent: 0,
+    };
+
+    /// Begins anew, for a connection from `peer`.
+    pub fn open(&mut self, peer: SocketAddr, shared: &Shared<'_>, now: u64) {
+        debug_assert_eq!(self.phase, Phase::Closed);
+        self.peer = peer;
+        self.input_ended = false;
+        self.idle(shared, now);
+    }
+
+    /// What it waits for.
+    pub fn next(&self, inbox: &Inbox) -> Next {
+        match self.phase {
+            // What is left over when the request is complete fits the inbox.
+            Phase::Idle | Phase::Head => Next::Read(HEAD_MAX - inbox.len()),
+            Phase::Body => Next::Read(usize::try_from(self.decoder.announced()).unwrap_or(0).saturating_add(HEAD_MAX)),
+            Phase::Linger => Next::Read(usize::MAX),
+            Phase::Send => Next::Write,
+            Phase::Shut => Next::ShutWrite,
+            Phase::Closed => Next::Close,
+        }
+    }
+
+    /// By when something has to have happened, on the clock of [`Turn::now`]; 0 for never.
+    pub fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn since(&self) -> u64 {
+        self.since
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether it is sent from this slot.
+    pub(crate) fn reads(&self, slot: SlotId) -> bool {
+        self.content == Some(slot)
+    }
+
+    /// Takes bytes that came, at most as many as [`next`](Self::next) said.
+    pub fn receive(&mut self, inbox: &mut Inbox, input: &[u8], shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        if self.phase == Phase::Linger {
+            self.take_nothing(input, turn.now);
+        } else if inbox.is_empty() {
+            let used = self.consume(input, shared, turn);
+            if self.wants(&input[used..]) {
+                put(inbox, &input[used..]);
+            }
+        } else {
+            put(inbox, input);
+            self.resume(inbox, shared, turn);
+        }
+    }
+
+    /// Goes on with what is in the inbox.
+    fn resume(&mut self, inbox: &mut Inbox, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        let used = self.consume(inbox, shared, turn);
+        if self.wants(&inbox[used..]) {
+            inbox.drain(..used);
+        } else {
+            inbox.clear();
+        }
+        if self.input_ended {
+            self.end_of_input(shared, turn);
+        }
+    }
+
+    /// Whether the bytes behind those that were used may be of use later. They are not when the response is the last
+    /// one; but then they are a reason to linger.
+    fn wants(&mut self, rest: &[u8]) -> bool {
+        if self.phase == Phase::Send && self.after == After::Close && !rest.is_empty() {
+            self.after = After::Linger;
+        }
+        !(self.phase == Phase::Closed || self.phase == Phase::Send && self.after == After::Linger)
+    }
+
+    /// Uses bytes until a response has to be sent or more are needed; gives how many it used.
+    fn consume(&mut self, input: &[u8], shared: &mut Shared<'_>, turn: &mut Turn<'_>) -> usize {
+        let mut used = 0;
+        while used < input.len() {
+            let rest = &input[used..];
+            used += match self.phase {
+                Phase::Idle if rest.starts_with(b"\r\n") => 2,
+                Phase::Idle | Phase::Head => match self.take_head(rest, shared, turn) {
+                    0 => break,
+                    taken => taken,
+                },
+                Phase::Body => self.take_body(rest, shared, turn),
+                Phase::Send | Phase::Shut | Phase::Linger | Phase::Closed => break,
+            };
+        }
+        used
+    }
+
+    /// Uses a request head, if it is whole.
+    fn take_head(&mut self, input: &[u8], shared: &mut Shared<'_>, turn: &mut Turn<'_>) -> usize {
+        let mut room = head::field_lines();
+        let head = match head::parse(input, &mut room) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                if self.phase == Phase::Idle {
+                    self.enter(Phase::Head, turn.now, shared.limits.head_timeout);
+                }
+                return 0;
+            }
+            Err(error) => {
+                self.unread();
+                self.refuse(Problem::Head(error), &Request::UNKNOWN, shared, turn);
+                return input.len();
+            }
+        };
+        self.keep_alive = head.keep_alive;
+        self.version_10 = head.version_10;
+        let situation = Situation {
+            etag: shared.snapshots.current().etag(),
+            max_bytes: shared.limits.max_bytes,
+            shutting_down: shared.shutting_down,
+        };
+        let mut answer = routes::route(&head, &situation);
+        if answer == Ok(Answer::TakeStatus) {
+            self.body = shared.snapshots.reserve();
+            if self.body.is_none() {
+                answer = Err(Problem::Busy);
+            }
+        }
+        let request = Request::of(&head);
+        match answer {
+            Ok(Answer::TakeStatus) => {
+                self.received = 0;
+                self.decoder = Decoder::new(head.body);
+                self.enter(Phase::Body, turn.now, shared.limits.body_timeout);
+                if self.decoder.is_done() {
+                    self.finish_body(shared, turn);
+                } else if head.expects_continue && head.len == input.len() {
+                    self.rendered.clear();
+                    Writer::resume(&mut self.rendered, CONTINUE);
+                    self.send(After::Body, shared, turn.now);
+                }
+                return head.len;
+            }
+            Ok(answer) => {
+                if head.body != Length::Bytes(0) {
+                    self.unread();
+                }
+                self.answer(answer, &request, shared, turn);
+            }
+            Err(problem) => {
+                if head.body != Length::Bytes(0) {
+                    self.unread();
+                }
+                self.refuse(problem, &request, shared, turn);
+            }
+        }
+        if self.after == After::Linger { input.len() } else { head.len }
+    }
+
+    /// Uses bytes of the body.
+    fn take_body(&mut self, input: &[u8], shared: &mut Shared<'_>, turn: &mut Turn<'_>) -> usize {
+        let (used, content) = match self.decoder.decode(input) {
+            Ok(found) => found,
+            Err(error) => {
+                self.unread();
+                self.refuse(Problem::Framing(error), &Request::POST, shared, turn);
+                return input.len();
+            }
+        };
+        self.received += content.len() as u64;
+        let bytes = self.received.saturating_add(self.decoder.announced());
+        let limit = shared.limits.max_bytes;
+        if bytes > limit as u64 {
+            self.received = bytes;
+            self.unread();
+            let refusal = Refusal::TooLarge { bytes, at_least: true, limit };
+            self.refuse(Problem::Refused(refusal), &Request::POST, shared, turn);
+            return input.len();
+        }
+        if let Some(slot) = self.body {
+            shared.snapshots.append(slot, content);
+        }
+        if self.decoder.is_done() {
+            self.finish_body(shared, turn);
+        }
+        used
+    }
+
+    /// Drops what comes behind the last response.
+    fn take_nothing(&mut self, input: &[u8], now: u64) {
+        self.received += input.len() as u64;
+        self.deadline = (self.since + LINGER_MS).min(now + LINGER_QUIET_MS);
+        if self.received > LINGER_BYTES_MAX {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// Judges the body and makes it the status.
+    fn finish_body(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        let Some(slot) = self.body else { return };
+        match status::read(shared.snapshots.slot(slot).bytes()) {
+            Ok(view) => {
+                let (peer, bytes) = (self.peer, self.received as usize);
+                turn.journal.record(Event::Accepted { peer, bytes, sync_status: view.sync_status });
+                self.body = None;
+                shared.snapshots.publish(slot, prepare);
+                self.envelope = true;
+                let content = ENVELOPE_START.len() + bytes + ENVELOPE_END.len();
+                let persistence = self.persistence(shared);
+                let mut writer = Writer::new(&mut self.rendered, Code::Ok);
+                writer.content(JSON, content).end(turn.date, persistence);
+                writer.put(ENVELOPE_START);
+                self.content = Some(shared.snapshots.pin_current());
+                self.answered(&Request::POST, Code::Ok, content, shared, turn);
+            }
+            Err(refusal) => self.refuse(Problem::Refused(refusal), &Request::POST, shared, turn),
+        }
+    }
+
+    /// The request is answered without all of it being read, so nothing can follow it.
+    fn unread(&mut self) {
+        self.keep_alive = false;
+        self.after = After::Linger;
+    }
+
+    /// What the response says about the connection.
+    fn persistence(&self, shared: &Shared<'_>) -> Persistence {
+        match (self.keep_alive && !shared.shutting_down, self.version_10) {
+            (true, false) => Persistence::Default,
+            (true, true) => Persistence::KeepAlive,
+            (false, _) => Persistence::Close,
+        }
+    }
+
+    fn answer(&mut self, answer: Answer, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        let persistence = self.persistence(shared);
+        let current = shared.snapshots.current();
+        let (code, mut content) = match answer {
+            Answer::Status => {
+                Writer::resume(&mut self.rendered, current.prepared_head()).end(turn.date, persistence);
+                (Code::Ok, current.bytes().len())
+            }
+            Answer::NotModified => {
+                let mut writer = Writer::new(&mut self.rendered, Code::NotModified);
+                status_fields(&mut writer, current.bytes(), current.etag());
+                writer.end(turn.date, persistence);
+                (Code::NotModified, 0)
+            }
+            Answer::Text(text) => {
+                let mut writer = Writer::new(&mut self.rendered, Code::Ok);
+                writer.content(JSON, text.len()).field("Cache-Control", b"no-store").end(turn.date, persistence);
+                if !request.head_only {
+                    writer.put(text);
+                }
+                (Code::Ok, text.len())
+            }
+            Answer::Options(allow) => {
+                // RFC 9110 §8.6 forbids a Content-Length here.
+                let mut writer = Writer::new(&mut self.rendered, Code::NoContent);
+                writer.field("Content-Type", JSON).field("Allow", allow.0.as_bytes()).end(turn.date, persistence);
+                (Code::NoContent, 0)
+            }
+            Answer::TakeStatus => return,
+        };
+        if request.head_only {
+            content = 0;
+        } else if answer == Answer::Status {
+            self.content = Some(shared.snapshots.pin_current());
+        }
+        self.answered(request, code, content, shared, turn);
+    }
+
+    fn refuse(&mut self, problem: Problem, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        if let Some(slot) = self.body.take() {
+            shared.snapshots.abandon(slot);
+        }
+        let code = problem.code();
+        if request.method == "POST" {
+            let bytes = request.length.unwrap_or(self.received);
+            turn.journal.record(Event::Refused { peer: self.peer, code, bytes, reason: &problem });
+        }
+        let content = ErrorContent::new(&problem);
+        let persistence = self.persistence(shared);
+        let mut writer = Writer::new(&mut self.rendered, code);
+        writer.content(JSON, content.as_bytes().len());
+        if let Some((name, value)) = problem.field() {
+            writer.field(name, value);
+        }
+        writer.end(turn.date, persistence);
+        if !request.head_only {
+            writer.put(content.as_bytes());
+        }
+        let bytes = if request.head_only { 0 } else { content.as_bytes().len() };
+        self.answered(request, code, bytes, shared, turn);
+    }
+
+    /// The response is rendered; it has to be told of and sent.
+    fn answered(&mut self, request: &Request<'_>, code: Code, bytes: usize, shared: &Shared<'_>, turn: &mut Turn<'_>) {
+        let (method, target) = (request.method, request.target);
+        turn.journal.record(Event::Answered { peer: self.peer, method, target, code, bytes });
+        let after = match self.persistence(shared) {
+            Persistence::Close if self.after == After::Linger => After::Linger,
+            Persistence::Close => After::Close,
+            _ => After::Idle,
+        };
+        self.send(after, shared, turn.now);
+    }
+
+    fn send(&mut self, after: After, shared: &Shared<'_>, now: u64) {
+        self.after = after;
+        self.sent = 0;
+        self.enter(Phase::Send, now, shared.limits.write_timeout);
+    }
+
+    /// The bytes to send next, in this order.
+    pub fn output<'a>(&'a self, snapshots: &'a Snapshots) -> [&'a [u8]; 3] {
+        let content = self.content.map_or(&[][..], |slot| snapshots.slot(slot).bytes());
+        let mut skip = self.sent;
+        [&self.rendered, content, self.envelope_end()].map(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            &part[skipped..]
+        })
+    }
+
+    fn envelope_end(&self) -> &'static [u8] {
+        if self.envelope { ENVELOPE_END } else { b"" }
+    }
+
+    /// `bytes` of the output were sent. Requests that came in the meantime are taken up.
+    pub fn sent(&mut self, inbox: &mut Inbox, bytes: usize, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        debug_assert_eq!(self.phase, Phase::Send);
+        self.sent += bytes;
+        if self.output(shared.snapshots).iter().any(|part| !part.is_empty()) {
+            self.enter(Phase::Send, turn.now, shared.limits.write_timeout);
+            return;
+        }
+        if let Some(slot) = self.content.take() {
+            shared.snapshots.unpin(slot);
+        }
+        self.envelope = false;
+        match self.after {
+            After::Idle => self.idle(shared, turn.now),
+            After::Body => self.enter(Phase::Body, turn.now, shared.limits.body_timeout),
+            After::Linger if !self.input_ended => self.enter(Phase::Shut, turn.now, LINGER_QUIET_MS),
+            After::Close | After::Linger => self.phase = Phase::Closed,
+        }
+        if matches!(self.phase, Phase::Idle | Phase::Body) {
+            self.resume(inbox, shared, turn);
+        }
+        if self.phase == Phase::Idle && shared.shutting_down {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// The write side of the socket is shut, as [`Next::ShutWrite`] asked.
+    pub fn write_side_shut(&mut self, now: u64) {
+        self.received = 0;
+        self.enter(Phase::Linger, now, LINGER_QUIET_MS);
+    }
+
+    /// The peer will send no more. What it is owed it still gets.
+    pub fn end_of_input(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        self.input_ended = true;
+        match self.phase {
+            Phase::Head | Phase::Body => {
+                let request = if self.phase == Phase::Body { &Request::POST } else { &Request::UNKNOWN };
+                self.keep_alive = false;
+                self.refuse(Problem::Incomplete, request, shared, turn);
+            }
+            Phase::Send => {}
+            Phase::Idle | Phase::Shut | Phase::Linger | Phase::Closed => self.phase = Phase::Closed,
+        }
+    }
+
+    /// The deadline has passed.
+    pub fn expire(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        match self.phase {
+            Phase::Head => {
+                self.unread();
+                self.refuse(Problem::HeadTimeout, &Request::UNKNOWN, shared, turn);
+            }
+            Phase::Body => {
+                self.unread();
+                self.refuse(Problem::BodyTimeout, &Request::POST, shared, turn);
+            }
+            Phase::Idle | Phase::Send | Phase::Shut | Phase::Linger | Phase::Closed => self.phase = Phase::Closed,
+        }
+    }
+
+    /// The socket is closed: gives back all that is held.
+    pub fn close(&mut self, inbox: &mut Inbox, snapshots: &mut Snapshots) {
+        if let Some(slot) = self.body.take() {
+            snapshots.abandon(slot);
+        }
+        if let Some(slot) = self.content.take() {
+            snapshots.unpin(slot);
+        }
+        inbox.clear();
+        self.envelope = false;
+        self.rendered.clear();
+        self.phase = Phase::Closed;
+        self.deadline = 0;
+    }
+
+    fn idle(&mut self, shared: &Shared<'_>, now: u64) {
+        self.after = After::Close;
+        self.enter(Phase::Idle, now, shared.limits.idle_timeout);
+    }
+
+    fn enter(&mut self, phase: Phase, now: u64, timeout: u64) {
+        self.phase = phase;
+        self.since = now;
+        self.deadline = now + timeout;
+    }
+}
+
+/// Adds to the inbox what [`Connection::next`] left room for.
+fn put(inbox: &mut Inbox, bytes: &[u8]) {
+    inbox.extend_from_slice(bytes).expect("no more is read than the inbox has room for");
+}
+
+/// What is told about a request, and what its answer depends on.
+struct Request<'r> {
+    method: &'r str,
+    target: &'r str,
+    /// What `Content-Length` said.
+    length: Option<u64>,
+    /// A response without its content is wanted (RFC 9110 §9.3.2).
+    head_only: bool,
+}
+
+impl<'r> Request<'r> {
+    /// One whose head was never whole.
+    const UNKNOWN: Request<'static> = Request { method: "-", target: "-", length: None, head_only: false };
+    /// One whose body was being read: there is one kind only.
+    const POST: Request<'static> = Request { method: "POST", target: POST_PATH, length: None, head_only: false };
+
+    fn of(head: &Head<'_, 'r>) -> Self {
+        Request {
+            method: head.method_text,
+            target: head.target,
+            length: match head.body {
+                Length::Bytes(bytes) => Some(bytes),
+                Length::Chunked => None,
+            },
+            head_only: head.method == Method::Head,
+        }
+    }
+}
+
+/// Renders the beginning of the head of a response that carries `status`, for [`Snapshots::publish`].
+pub fn prepare(status: &[u8], etag: &ETag, out: &mut Rendered) {
+    status_fields(&mut Writer::new(out, Code::Ok), status, etag);
+}
+
+/// The fields that a 200 and a 304 have in common (RFC 9110 §15.4.5).
+fn status_fields<const N: usize>(writer: &mut Writer<'_, N>, status: &[u8], etag: &ETag) {
+    writer.content(JSON, status.len()).field("ETag", etag.as_bytes()).field("Cache-Control", b"no-cache");
+}

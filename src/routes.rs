@@ -1,0 +1,224 @@
+//! Which request gets which answer.
+
+use core::fmt;
+
+use crate::http::framing::{FramingError, Length};
+use crate::http::head::{Head, HeadError, Method, list};
+use crate::http::response::Code;
+use crate::snapshot::ETag;
+use crate::status::Refusal;
+
+/// The path that statuses are posted to.
+pub const POST_PATH: &str = "/api/status";
+
+/// What a request asks for, when it may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The current status.
+    Status,
+    /// The client has the current status already.
+    NotModified,
+    /// A small text that is always the same.
+    Text(&'static [u8]),
+    /// The methods that a resource has.
+    Options(Allow),
+    /// The message body is a new status.
+    TakeStatus,
+}
+
+/// The methods of a resource, as `Allow` lists them (RFC 9110 §10.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allow(pub &'static str);
+
+const READ: Allow = Allow("GET, HEAD, OPTIONS");
+const WRITE: Allow = Allow("OPTIONS, POST");
+const EITHER: Allow = Allow("GET, HEAD, OPTIONS, POST");
+
+/// Why a request is not answered as it wishes. Its `Display` is the sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// The head is malformed or asks for what is not spoken here.
+    Head(HeadError),
+    /// The body is malformed.
+    Framing(FramingError),
+    /// The body is no status.
+    Refused(Refusal),
+    /// No resource has this path.
+    NotFound,
+    /// The resource has other methods.
+    MethodNotAllowed(Allow),
+    /// The body is not declared as JSON.
+    MediaType,
+    /// The body is compressed.
+    ContentCoding,
+    /// Every body buffer is taken.
+    Busy,
+    /// The head took longer than it may.
+    HeadTimeout,
+    /// The body took longer than it may.
+    BodyTimeout,
+    /// The client ended before its request did.
+    Incomplete,
+    /// The server is about to exit.
+    ShuttingDown,
+}
+
+impl Problem {
+    /// The status code of the answer.
+    pub fn code(&self) -> Code {
+        match self {
+            Problem::Head(error) => match error {
+                HeadError::Version => Code::HttpVersionNotSupported,
+                HeadError::TargetTooLong => Code::UriTooLong,
+                HeadError::TooLarge | HeadError::TooManyFields => Code::RequestHeaderFieldsTooLarge,
+                HeadError::Method | HeadError::CodingUnknown => Code::NotImplemented,
+                HeadError::Expectation => Code::ExpectationFailed,
+                _ => Code::BadRequest,
+            },
+            Problem::Framing(FramingError::TrailersTooLarge) => Code::RequestHeaderFieldsTooLarge,
+            Problem::Framing(_) | Problem::Refused(_) | Problem::Incomplete => Code::BadRequest,
+            Problem::NotFound => Code::NotFound,
+            Problem::MethodNotAllowed(_) => Code::MethodNotAllowed,
+            Problem::MediaType | Problem::ContentCoding => Code::UnsupportedMediaType,
+            Problem::Busy | Problem::ShuttingDown => Code::ServiceUnavailable,
+            Problem::HeadTimeout | Problem::BodyTimeout => Code::RequestTimeout,
+        }
+    }
+
+    /// A field that goes with the answer: its name and value.
+    pub fn field(&self) -> Option<(&'static str, &'static [u8])> {
+        match self {
+            Problem::MethodNotAllowed(allow) => Some(("Allow", allow.0.as_bytes())),
+            Problem::Busy => Some(("Retry-After", b"1")),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Head(error) => error.fmt(f),
+            Problem::Framing(error) => error.fmt(f),
+            Problem::Refused(refusal) => refusal.fmt(f),
+            Problem::NotFound => {
+                f.write_str("Not found; there are GET /status.json, /health and /ready, and POST /api/status")
+            }
+            Problem::MethodNotAllowed(allow) => write!(f, "Method not allowed here; use one of {}", allow.0),
+            Problem::MediaType => f.write_str("Content-Type must be application/json"),
+            Problem::ContentCoding => f.write_str("Content-Encoding is not supported; send the status uncompressed"),
+            Problem::Busy => f.write_str("Too many statuses are being sent at once; try again in a second"),
+            Problem::HeadTimeout => f.write_str("The request head did not arrive in time"),
+            Problem::BodyTimeout => f.write_str("The request body did not arrive in time"),
+            Problem::Incomplete => f.write_str("The connection ended before the request was complete"),
+            Problem::ShuttingDown => f.write_str("Shutting down"),
+        }
+    }
+}
+
+/// What the answer depends on beside the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'s> {
+    /// The entity tag of the current status.
+    pub etag: &'s ETag,
+    /// The largest status that is accepted, in bytes.
+    pub max_bytes: usize,
+    /// Whether the server is about to exit.
+    pub shutting_down: bool,
+}
+
+/// The answer to the request with this head.
+///
+/// # Errors
+/// Why there is none; none of the body has been looked at by then.
+pub fn route(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<Answer, Problem> {
+    let allow = match head.path {
+        "/status.json" | "/health" | "/ready" => READ,
+        POST_PATH => WRITE,
+        // It asks about the server as a whole (RFC 9110 §9.3.7).
+        "*" => EITHER,
+        _ => return Err(Problem::NotFound),
+    };
+    match (head.path, head.method) {
+        (_, Method::Options) => Ok(Answer::Options(allow)),
+        (POST_PATH, Method::Post) => may_post(head, situation).map(|()| Answer::TakeStatus),
+        ("/status.json", Method::Get | Method::Head) => {
+            Ok(if has_already(head, situation.etag) { Answer::NotModified } else { Answer::Status })
+        }
+        ("/health", Method::Get | Method::Head) => Ok(Answer::Text(br#"{"status":"ok"}"#)),
+        ("/ready", Method::Get | Method::Head) if situation.shutting_down => Err(Problem::ShuttingDown),
+        ("/ready", Method::Get | Method::Head) => Ok(Answer::Text(br#"{"status":"ready"}"#)),
+        _ => Err(Problem::MethodNotAllowed(allow)),
+    }
+}
+
+/// Whether a body may be read at all, by what its head says.
+fn may_post(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<(), Problem> {
+    let mut types = head.values("content-type");
+    match (types.next(), types.next()) {
+        (Some(media_type), None) if is_json(media_type) => {}
+        _ => return Err(Problem::MediaType),
+    }
+    if head.values("content-encoding").flat_map(list).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::ContentCoding);
+    }
+    match head.body {
+        Length::Bytes(bytes) if bytes > situation.max_bytes as u64 => {
+            Err(Problem::Refused(Refusal::TooLarge { bytes, at_least: false, limit: situation.max_bytes }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a media type is `application/json` or `application/*+json`, whatever its parameters (RFC 9110 §8.3.1).
+fn is_json(media_type: &[u8]) -> bool {
+    let essence = media_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let Some((kind, subtype)) = essence.split_at_checked(b"application/".len()) else { return false };
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(byte);
+    let suffix = subtype.len().checked_sub(b"+json".len()).map(|at| &subtype[at..]);
+    kind.eq_ignore_ascii_case(b"application/")
+        && subtype.iter().all(is_token)
+        && (subtype.eq_ignore_ascii_case(b"json")
+            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json") && subtype.len() > suffix.len()))
+}
+
+/// Whether `If-None-Match` names the current status (RFC 9110 §13.1.2, weak comparison).
+fn has_already(head: &Head<'_, '_>, etag: &ETag) -> bool {
+    head.values("if-none-match")
+        .flat_map(list)
+        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_two_kinds_of_names() {
+        for name in [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            "application/json ; charset=\"utf-8\"",
+            "application/vnd.api+json",
+            "application/problem+JSON; a=b",
+        ] {
+            assert!(is_json(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "",
+            "application/",
+            "application/jsonx",
+            "application/json x",
+            "application/json, text/plain",
+            "application/x-www-form-urlencoded",
+            "application/+json",
+            "application/a b+json",
+            "text/json",
+            "text/plain;application/json",
+            "json",
+        ] {
+            assert!(!is_json(name.as_bytes()), "{name}");
+        }
+    }
+}
