@@ -1,0 +1,46 @@
+//! A small HTTP server for one JSON status: CI posts it, Grafana and people get it.
+//!
+//! The server is a function and the sockets are an afterthought. All that can be right or wrong about HTTP, JSON,
+//! time-outs and capacity is the *core*: it takes bytes and the time, and gives bytes and a deadline. It makes no
+//! system call, reads no clock, allocates nothing and is `no_std`. Around it stand a few modules that know sockets,
+//! clocks and files; they are there with the feature `std`, which is on by default. Read it from the bottom up, a module
+//! uses only what stands below it:
+//!
+//! | floor | module | what it knows |
+//! | --- | --- | --- |
+//! | 6 | `main.rs` | start and exit codes |
+//! | 5 | `server` | sockets and signals: moves bytes between `mio` and the core |
+//! | 5 | `store`, `config`, `clock`, `log`, `healthcheck` | files, options, clocks, standard error, asking another server |
+//! | 4 | [`connections`] | all connections: capacity, the nearest deadline, who goes when there are too many |
+//! | 4 | [`connection`] | one connection: what is buffered, what is owed, what happens next and by when |
+//! | 3 | [`routes`] | which request gets which answer |
+//! | 3 | [`event`] | what the core tells the log |
+//! | 2 | [`snapshot`] | the slots that hold statuses, and who pins them |
+//! | 2 | [`status`] | what is accepted as a status, and its known fields |
+//! | 1 | [`json`], [`http`] | one syntax each |
+
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod connection;
+pub mod connections;
+pub mod event;
+pub mod http;
+pub mod json;
+pub mod routes;
+pub mod snapshot;
+pub mod status;
+
+#[cfg(feature = "std")]
+pub mod clock;
+#[cfg(feature = "std")]
+pub mod config;
+#[cfg(feature = "std")]
+pub mod healthcheck;
+#[cfg(feature = "std")]
+pub mod log;
+#[cfg(feature = "std")]
+pub mod server;
+#[cfg(feature = "std")]
+pub mod store;

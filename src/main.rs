@@ -1,0 +1,52 @@
+//! Reads the configuration, starts the server, gives the exit code.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use gitops_status_server::config::{self, Command};
+use gitops_status_server::connections::Storage;
+use gitops_status_server::healthcheck;
+use gitops_status_server::server::Server;
+
+/// A `static`, for what nobody writes is not resident; its lock is taken once.
+static STORAGE: Mutex<Storage> = Mutex::new(Storage::new());
+
+const FAILED: u8 = 1;
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = match config::read(std::env::args_os().skip(1), |variable| std::env::var_os(variable)) {
+        Ok(command) => command,
+        Err(error) => return complain(&error, BAD_USAGE),
+    };
+    match command {
+        Command::Serve(config) => {
+            let mut storage = STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
+            match Server::start(&config, &mut storage).and_then(Server::run) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => complain(&error, FAILED),
+            }
+        }
+        Command::Healthcheck(url) => match healthcheck::check(&url) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => complain(&reason, FAILED),
+        },
+        Command::Help => show(&config::help()),
+        Command::Version => show(concat!("gitops-status-server ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+fn show(text: &str) -> ExitCode {
+    // Nobody is left to tell when the reader of a pipe is gone.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(error: &dyn fmt::Display, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "gitops-status-server: {error}");
+    ExitCode::from(code)
+}

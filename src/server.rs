@@ -1,0 +1,435 @@
+//! The sockets: one thread that waits with `mio` and moves bytes between sockets and the core.
+//!
+//! Every socket is registered once, for both directions, edge-triggered: what it is ready for is remembered here until
+//! a call says otherwise. A short read means that there is no more for now, so that a request on a kept connection
+//! costs three system calls: wait, receive, send.
+
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connection::{Next, Turn};
+use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
+use crate::log::Log;
+use crate::store::{self, SeedError};
+
+const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
+const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
+
+/// How many events one wait can tell; more are told by the next.
+const EVENTS_MAX: usize = 256;
+/// How many connections are accepted in one turn.
+const ACCEPTS_MAX: usize = 64;
+/// How many calls are made for one connection in one turn.
+const STEPS_MAX: usize = 16;
+/// How many bytes one read takes at most.
+const READ_MAX: usize = 64 << 10;
+/// How long, in milliseconds, nothing is accepted after the system had no descriptor or memory for a connection.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the two ends
+/// of the signal pipe, and some to spare.
+const DESCRIPTORS_RESERVED: u64 = 10;
+
+/// Why a server does not start or stops.
+#[derive(Debug)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The first status cannot be had.
+    Seed(SeedError),
+    /// So many descriptors leave none for connections.
+    Descriptors(u64),
+    /// The system refuses something that the server cannot do without.
+    System(io::Error),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            ServerError::Seed(error) => error.fmt(f),
+            ServerError::Descriptors(limit) => write!(f, "RLIMIT_NOFILE is {limit}, which leaves none for connections"),
+            ServerError::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for ServerError {
+    fn from(error: io::Error) -> Self {
+        ServerError::System(error)
+    }
+}
+
+/// A connection's socket and what it is ready for.
+#[derive(Debug, Default)]
+struct Socket {
+    stream: Option<TcpStream>,
+    readable: bool,
+    writable: bool,
+    /// The peer has ended: only a read that gives nothing says that all was read.
+    read_closed: bool,
+    no_delay: bool,
+    queued: bool,
+}
+
+/// A server that listens.
+pub struct Server<'s> {
+    poll: Poll,
+    events: Events,
+    signals: Signals,
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+    /// Whether there may be connections to accept.
+    acceptable: bool,
+    /// Until when nothing is accepted.
+    accept_paused_until: Option<u64>,
+    sockets: Box<[Socket]>,
+    connections: Connections<'s>,
+    /// The connections that something can be done for.
+    ready: heapless::Deque<u16, CONNECTIONS_CAPACITY>,
+    buffer: Box<[u8]>,
+    clock: Clock,
+    log: Log,
+    grace: u64,
+    /// When the requests in flight have to be done.
+    grace_ends: Option<u64>,
+}
+
+impl<'s> Server<'s> {
+    /// Reads the seed, listens, and takes over the signals SIGTERM, SIGINT and SIGHUP. All the memory that the server
+    /// will use is taken here.
+    ///
+    /// # Errors
+    /// See [`ServerError`].
+    pub fn start(config: &Config, storage: &'s mut Storage) -> Result<Self, ServerError> {
+        let clock = Clock::new();
+        let log = Log::new(config.log_level, config.log_format, *clock.date());
+        let max_bytes = config.limits.max_bytes;
+        let count = connections_within_limit(config.max_connections, &log)?;
+        log.info(format_args!(
+            "gitops-status-server {}: statuses of at most {max_bytes} bytes, at most {count} connections",
+            env!("CARGO_PKG_VERSION")
+        ));
+        let mut connections = Connections::new(storage, count, config.limits);
+        if let Some(path) = &config.seed_file {
+            let size = store::load_seed(path, max_bytes, connections.snapshots()).map_err(ServerError::Seed)?;
+            log.info(format_args!("seed file {}: {size} bytes", path.display()));
+        }
+
+        let mut listener =
+            TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
+        let address = listener.local_addr()?;
+        let poll = Poll::new()?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut signals = stop_signals()?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        log.info(format_args!("listening on {address}"));
+        Ok(Server {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            signals,
+            listener: Some(listener),
+            address,
+            acceptable: false,
+            accept_paused_until: None,
+            sockets: (0..count).map(|_| Socket::default()).collect(),
+            connections,
+            ready: heapless::Deque::new(),
+            buffer: vec![0; READ_MAX].into(),
+            clock,
+            log,
+            grace: config.shutdown_grace * 1000,
+            grace_ends: None,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// The system refuses to wait for events.
+    pub fn run(mut self) -> Result<(), ServerError> {
+        loop {
+            let timeout = self.timeout();
+            match self.poll.poll(&mut self.events, timeout) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            self.clock.look();
+            self.log.set_date(self.clock.date());
+            let signalled = self.note_events();
+            if signalled {
+                self.take_signals();
+            }
+            self.accept();
+            for _ in 0..self.ready.len() {
+                if let Some(id) = self.ready.pop_front() {
+                    self.sockets[usize::from(id)].queued = false;
+                    self.drive(usize::from(id));
+                }
+            }
+            while let Some(id) = self.expired() {
+                self.drive(id);
+            }
+            if let Some(ends) = self.grace_ends {
+                let open = self.connections.open();
+                if open == 0 {
+                    self.log.info(format_args!("stopped"));
+                    return Ok(());
+                }
+                if ends <= self.clock.now() {
+                    self.log.info(format_args!("stopped; the grace time is over and {open} connections are cut off"));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// How long there is nothing to do unless something happens; `None` for ever.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || (self.acceptable && self.accept_paused_until.is_none()) {
+            return Some(Duration::ZERO);
+        }
+        let deadlines = [self.connections.deadline(), self.accept_paused_until, self.grace_ends];
+        let nearest = deadlines.into_iter().flatten().min()?;
+        // The clock was looked at before the work of this turn; what that took makes the wait a little too long.
+        Some(Duration::from_millis(nearest.saturating_sub(self.clock.now())))
+    }
+
+    /// Remembers what the events tell; says whether there are signals.
+    fn note_events(&mut self) -> bool {
+        let mut signalled = false;
+        for event in &self.events {
+            match event.token() {
+                LISTENER => self.acceptable = true,
+                SIGNALS => signalled = true,
+                Token(id) => {
+                    let socket = &mut self.sockets[id];
+                    socket.readable |= event.is_readable() || event.is_error();
+                    socket.writable |= event.is_writable() || event.is_error();
+                    socket.read_closed |= event.is_read_closed() || event.is_error();
+                    queue(&mut self.ready, socket, id);
+                }
+            }
+        }
+        signalled
+    }
+
+    fn take_signals(&mut self) {
+        let mut stop = false;
+        for signal in self.signals.pending() {
+            match signal {
+                SIGHUP => self.log.info(format_args!("SIGHUP: nothing to do, the seed file is read at start")),
+                _ => stop = true,
+            }
+        }
+        if stop && !self.connections.is_shutting_down() {
+            self.shut_down();
+        }
+    }
+
+    /// Takes no more connections, closes the idle ones, and lets the others finish.
+    fn shut_down(&mut self) {
+        self.connections.shut_down();
+        self.grace_ends = Some(self.clock.now() + self.grace);
+        // Who is connected already may have sent a request.
+        self.acceptable = true;
+        self.accept_paused_until = None;
+        self.accept();
+        self.listener = None;
+        for id in 0..self.sockets.len() {
+            if self.sockets[id].stream.is_some() && self.connections.is_idle(id) {
+                self.sockets[id].readable = true;
+                self.drive(id);
+                if self.sockets[id].stream.is_some() && self.connections.is_idle(id) {
+                    self.close(id);
+                }
+            }
+        }
+        let open = self.connections.open();
+        let seconds = self.grace / 1000;
+        self.log.info(format_args!("stopping: {open} requests in flight have {seconds} s; another signal ends it now"));
+    }
+
+    fn accept(&mut self) {
+        if self.accept_paused_until.is_some_and(|until| until > self.clock.now()) {
+            return;
+        }
+        let was_paused = self.accept_paused_until.take().is_some();
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = self.listener.as_ref().filter(|_| self.acceptable) else { return };
+            match listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.acceptable = false,
+                Err(error) if no_room(&error) => {
+                    if !was_paused {
+                        self.log.error(format_args!("cannot accept connections: {error}"));
+                    }
+                    // The next attempt finds the descriptor of the connection that can best be spared.
+                    if let Some(victim) = self.connections.victim(self.clock.now()) {
+                        self.close(victim);
+                    }
+                    self.accept_paused_until = Some(self.clock.now() + ACCEPT_PAUSE_MS);
+                    return;
+                }
+                // The connection was gone before it was taken (accept(2): treat like "again").
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let id = self.connections.accept(peer, self.clock.now());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(&mut stream, Token(id), interest);
+        let queued = self.sockets[id].queued;
+        self.sockets[id] = Socket { stream: Some(stream), queued, ..Socket::default() };
+        if let Err(error) = registered {
+            self.log.error(format_args!("cannot wait for a connection: {error}"));
+            self.close(id);
+        }
+    }
+
+    fn expired(&mut self) -> Option<usize> {
+        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
+        self.connections.expire(&mut turn)
+    }
+
+    /// Does for one connection what can be done without waiting, a bounded amount of it.
+    fn drive(&mut self, id: usize) {
+        let mut sends = 0;
+        for _ in 0..STEPS_MAX {
+            let Socket { stream: Some(stream), readable, writable, read_closed, no_delay, .. } = &mut self.sockets[id]
+            else {
+                return;
+            };
+            let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
+            match self.connections.next(id) {
+                Next::Read(at_most) => {
+                    if !*readable {
+                        return;
+                    }
+                    let wanted = at_most.min(READ_MAX);
+                    match stream.read(&mut self.buffer[..wanted]) {
+                        Ok(0) => {
+                            *readable = false;
+                            self.connections.end_of_input(id, &mut turn);
+                        }
+                        Ok(bytes) => {
+                            *readable = bytes == wanted || *read_closed;
+                            self.connections.receive(id, &self.buffer[..bytes], &mut turn);
+                            self.close_overdue_readers();
+                        }
+                        Err(error) => match error.kind() {
+                            ErrorKind::WouldBlock => *readable = false,
+                            ErrorKind::Interrupted => {}
+                            _ => return self.close(id),
+                        },
+                    }
+                }
+                Next::Write => {
+                    if !*writable {
+                        return;
+                    }
+                    // A second piece would wait for the acknowledgement of the first.
+                    if sends > 0 && !*no_delay {
+                        *no_delay = stream.set_nodelay(true).is_ok();
+                    }
+                    sends += 1;
+                    match send(stream, self.connections.output(id)) {
+                        Ok(bytes) => {
+                            self.connections.sent(id, bytes, &mut turn);
+                            self.close_overdue_readers();
+                        }
+                        Err(error) => match error.kind() {
+                            ErrorKind::WouldBlock => *writable = false,
+                            ErrorKind::Interrupted => {}
+                            _ => return self.close(id),
+                        },
+                    }
+                }
+                Next::ShutWrite => {
+                    // If that fails the connection is gone, which the next read tells.
+                    let _ = stream.shutdown(Shutdown::Write);
+                    *readable = true;
+                    self.connections.write_side_shut(id, turn.now);
+                }
+                Next::Close => return self.close(id),
+            }
+        }
+        queue(&mut self.ready, &mut self.sockets[id], id);
+    }
+
+    /// The slots of past statuses are few: who still reads the oldest has to go when there are too many.
+    fn close_overdue_readers(&mut self) {
+        while let Some(id) = self.connections.overdue_reader() {
+            self.close(id);
+        }
+    }
+
+    fn close(&mut self, id: usize) {
+        // To close the descriptor takes it out of epoll too.
+        self.sockets[id].stream = None;
+        self.connections.close(id);
+    }
+}
+
+fn queue(ready: &mut heapless::Deque<u16, CONNECTIONS_CAPACITY>, socket: &mut Socket, id: usize) {
+    if !socket.queued {
+        socket.queued = true;
+        ready.push_back(id as u16).expect("each connection is queued once");
+    }
+}
+
+/// Sends as much as the socket takes, in one call.
+fn send(stream: &mut TcpStream, parts: [&[u8]; 3]) -> io::Result<usize> {
+    match parts {
+        [only, [], []] => stream.write(only),
+        parts => stream.write_vectored(&parts.map(IoSlice::new)),
+    }
+}
+
+fn no_room(error: &io::Error) -> bool {
+    let room = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error.raw_os_error().is_some_and(|code| room.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// How many connections the limit on open descriptors leaves.
+fn connections_within_limit(wanted: usize, log: &Log) -> Result<usize, ServerError> {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(wanted) };
+    let left = usize::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(wanted);
+    if left == 0 {
+        return Err(ServerError::Descriptors(limit));
+    }
+    if left < wanted {
+        log.error(format_args!("RLIMIT_NOFILE is {limit}: at most {left} connections instead of {wanted}"));
+    }
+    Ok(wanted.min(left))
+}
+
+/// The signals as events. The handler of a second one that ends the server does so at once, whatever the loop is at.
+fn stop_signals() -> io::Result<Signals> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
+        signal_hook::flag::register(signal, Arc::clone(&stopping))?;
+    }
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
+}
