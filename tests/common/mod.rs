@@ -1,0 +1,308 @@
+//! A running server and a plain HTTP client, for the tests that talk over real sockets.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gitops-status-server");
+
+/// How long anything may take that should come at once. Only a failing test waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The status of a server that nobody has told one.
+pub const UNKNOWN: &str =
+    r#"{"repo":"","server":"","sync_status":"UNKNOWN","drift_count":0,"files":[],"last_check":null}"#;
+
+/// The lines of a log, as they come.
+#[derive(Default)]
+struct Lines {
+    text: Mutex<(String, bool)>,
+    more: Condvar,
+}
+
+/// A server on a free port of the loopback. It is killed when it goes out of scope.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    lines: Arc<Lines>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts one with these arguments, on a free port, and waits until it listens.
+    pub fn start(arguments: &[&str]) -> Server {
+        Server::start_with(program().args(["--listen", "127.0.0.1:0"]).args(arguments))
+    }
+
+    /// Starts one by `command` and waits until it listens.
+    pub fn start_with(command: &mut Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        let lines = Arc::new(Lines::default());
+        let reader = read_lines(child.stderr.take().expect("its standard error is a pipe"), Arc::clone(&lines));
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { child, address, lines, reader: Some(reader) };
+        let log = server.wait_for_log("listening on ");
+        let address = log.split("listening on ").nth(1).expect("it says where it listens");
+        let address = address.split(['\n', '"']).next().unwrap();
+        server.address = address.parse().expect("it listens on an address");
+        server
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// The response to one request on a connection of its own.
+    pub fn get(&self, path: &str) -> Response {
+        let mut client = self.connect();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes());
+        client.response()
+    }
+
+    /// The response to the post of a status.
+    pub fn post(&self, status: &[u8]) -> Response {
+        let mut client = self.connect();
+        client.send(&post_request(status));
+        client.response()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the server runs");
+    }
+
+    /// What the program prints on standard output, if that is a pipe.
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("standard output is a pipe")
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.lines.text.lock().unwrap().0.clone()
+    }
+
+    /// The log, as soon as it holds `text`.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let lines = self.lines.text.lock().unwrap();
+        let done = |(log, ended): &mut (String, bool)| !log.contains(text) && !*ended;
+        let (lines, _) = self.lines.more.wait_timeout_while(lines, PATIENCE, done).unwrap();
+        assert!(lines.0.contains(text), "no {text:?} in the log:\n{}", lines.0);
+        lines.0.clone()
+    }
+
+    /// Waits until the server exits; gives how it did and its whole log.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = wait_for_exit(&mut self.child);
+        self.reader.take().unwrap().join().unwrap();
+        (status, self.log())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, in an environment that configures nothing.
+pub fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("STATUS_") {
+            command.env_remove(variable);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Waits until `child` exits, but not for ever.
+pub fn wait_for_exit(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("the program does not exit");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn read_lines(source: impl Read + Send + 'static, lines: Arc<Lines>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut source = BufReader::new(source);
+        let mut line = Vec::new();
+        while source.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            lines.text.lock().unwrap().0.push_str(&String::from_utf8_lossy(&line));
+            lines.more.notify_all();
+            line.clear();
+        }
+        lines.text.lock().unwrap().1 = true;
+        lines.more.notify_all();
+    })
+}
+
+/// The request that posts `status`; the connection stays open.
+pub fn post_request(status: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /api/status HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        status.len()
+    );
+    [head.as_bytes(), status].concat()
+}
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    /// What was read and not used yet.
+    ahead: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, ahead: Vec::new() }
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Says that nothing more will come.
+    pub fn end(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("the connection is open");
+    }
+
+    /// Reads the response to a request that is not HEAD.
+    pub fn response(&mut self) -> Response {
+        self.read_response(false)
+    }
+
+    /// Reads a response; one to HEAD has no content whatever its head says.
+    pub fn read_response(&mut self, to_head: bool) -> Response {
+        let head = loop {
+            if let Some(end) = self.ahead.windows(4).position(|window| window == b"\r\n\r\n") {
+                break self.ahead.drain(..end + 4).collect::<Vec<_>>();
+            }
+            assert!(
+                self.read_some() > 0,
+                "the connection ended within a head: {:?}",
+                self.ahead.escape_ascii().to_string()
+            );
+        };
+        let mut response = Response::parse(&head);
+        let no_content = to_head || matches!(response.code, 100..200 | 204 | 304);
+        if !no_content {
+            let length = response.field("Content-Length").expect("content has a length").parse::<usize>().unwrap();
+            while self.ahead.len() < length {
+                assert!(self.read_some() > 0, "the connection ended within the content");
+            }
+            response.content = self.ahead.drain(..length).collect();
+        }
+        response
+    }
+
+    fn read_some(&mut self) -> usize {
+        let mut buffer = [0; 65536];
+        let read = self.stream.read(&mut buffer).expect("the server answers");
+        self.ahead.extend_from_slice(&buffer[..read]);
+        read
+    }
+
+    /// Whether the server ends the connection, orderly and without another byte.
+    pub fn is_ended(&mut self) -> bool {
+        assert!(self.ahead.is_empty(), "more came: {:?}", self.ahead.escape_ascii().to_string());
+        match self.stream.read(&mut [0; 1]) {
+            Ok(0) => true,
+            Ok(_) => panic!("more came"),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether the connection is still open a little later, with nothing more to read.
+    pub fn is_open(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let ended = self.is_ended();
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        !ended
+    }
+}
+
+/// A response, taken apart by other code than the server's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    pub code: u16,
+    pub reason: String,
+    pub fields: Vec<(String, String)>,
+    pub content: Vec<u8>,
+}
+
+impl Response {
+    fn parse(head: &[u8]) -> Response {
+        let text = std::str::from_utf8(head).expect("a head is ASCII");
+        let mut lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n");
+        let status_line = lines.next().unwrap();
+        let mut parts = status_line.splitn(3, ' ');
+        assert_eq!(parts.next(), Some("HTTP/1.1"), "{status_line}");
+        let code = parts.next().unwrap().parse().expect(status_line);
+        let reason = parts.next().expect(status_line).to_owned();
+        let fields = lines.map(|line| {
+            let (name, value) = line.split_once(": ").expect(line);
+            (name.to_owned(), value.to_owned())
+        });
+        Response { code, reason, fields: fields.collect(), content: Vec::new() }
+    }
+
+    /// The value of a field; `None` if there is none. Never twice.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut values = self.fields.iter().filter(|field| field.0.eq_ignore_ascii_case(name));
+        let value = values.next().map(|field| field.1.as_str());
+        assert!(values.next().is_none(), "{name} stands twice");
+        value
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.content).expect("content is UTF-8")
+    }
+
+    /// The sentence of an error, which is in the envelope that every error has.
+    pub fn message(&self) -> String {
+        let json: serde_json::Value = serde_json::from_slice(&self.content).expect("an error is JSON");
+        assert_eq!(json["success"], false);
+        assert_eq!(self.field("Content-Type"), Some("application/json"));
+        json["message"].as_str().expect("an error has a message").to_owned()
+    }
+}
