@@ -218,11 +218,14 @@ impl Connection {
 
     /// Goes on with what is in the inbox.
     fn resume(&mut self, inbox: &mut Inbox, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
-        let used = self.consume(inbox, shared, turn);
-        if self.wants(&inbox[used..]) {
-            inbox.drain(..used);
-        } else {
-            inbox.clear();
+        // An inbox that was never needed is not even written to, so that it is not resident.
+        if !inbox.is_empty() {
+            let used = self.consume(inbox, shared, turn);
+            if self.wants(&inbox[used..]) {
+                inbox.drain(..used);
+            } else {
+                inbox.clear();
+            }
         }
         if self.input_ended {
             self.end_of_input(shared, turn);
@@ -557,7 +560,9 @@ impl Connection {
         if let Some(slot) = self.content.take() {
             snapshots.unpin(slot);
         }
-        inbox.clear();
+        if !inbox.is_empty() {
+            inbox.clear();
+        }
         self.envelope = false;
         self.rendered.clear();
         self.phase = Phase::Closed;

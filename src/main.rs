@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(config) => {
             let mut storage = STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
-            match Server::start(&config, &mut storage).and_then(Server::run) {
+            match Server::start(&config, &mut storage).and_then(|mut server| server.run()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => complain(&error, FAILED),
             }

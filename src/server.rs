@@ -164,7 +164,7 @@ impl<'s> Server<'s> {
     ///
     /// # Errors
     /// The system refuses to wait for events.
-    pub fn run(mut self) -> Result<(), ServerError> {
+    pub fn run(&mut self) -> Result<(), ServerError> {
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut self.events, timeout) {
