@@ -19,6 +19,8 @@ pub struct Storage {
     /// The deadline of each connection, 0 for none: side by side, for the search for the nearest.
     deadlines: [u64; CONNECTIONS_CAPACITY],
     free: heapless::Vec<u16, CONNECTIONS_CAPACITY>,
+    /// One more than the highest number that a connection ever had: nothing behind it was ever touched.
+    used: usize,
     snapshots: Snapshots,
 }
 
@@ -30,6 +32,7 @@ impl Storage {
             inboxes: [const { Inbox::new() }; CONNECTIONS_CAPACITY],
             deadlines: [0; CONNECTIONS_CAPACITY],
             free: heapless::Vec::new(),
+            used: 0,
             snapshots: Snapshots::new(),
         }
     }
@@ -50,17 +53,22 @@ pub struct Connections<'s> {
     inboxes: &'s mut [Inbox],
     deadlines: &'s mut [u64],
     free: &'s mut heapless::Vec<u16, CONNECTIONS_CAPACITY>,
+    used: &'s mut usize,
     shared: Shared<'s>,
-    /// One more than the highest number in use since the start.
-    used: usize,
 }
 
 impl<'s> Connections<'s> {
-    /// A server without connections whose status is [`status::UNKNOWN`]. It holds at most `count` connections, 1 to
+    /// A server without connections whose status is [`status::UNKNOWN`]; whatever an earlier one left in `storage` is
+    /// gone. It holds at most `count` connections, 1 to
     /// [`CONNECTIONS_CAPACITY`].
     pub fn new(storage: &'s mut Storage, count: usize, limits: Limits) -> Self {
-        let Storage { connections, inboxes, deadlines, free, snapshots } = storage;
+        let Storage { connections, inboxes, deadlines, free, used, snapshots } = storage;
         let count = count.clamp(1, CONNECTIONS_CAPACITY);
+        for id in 0..*used {
+            connections[id].close(&mut inboxes[id], snapshots);
+            deadlines[id] = 0;
+        }
+        *used = 0;
         snapshots.start(status::UNKNOWN, prepare);
         // The last one in is the first one out, so the low numbers are used before memory is touched for the high ones.
         *free = (0..count as u16).rev().collect();
@@ -69,8 +77,8 @@ impl<'s> Connections<'s> {
             inboxes: &mut inboxes[..count],
             deadlines: &mut deadlines[..count],
             free,
+            used,
             shared: Shared { snapshots, limits, shutting_down: false },
-            used: 0,
         }
     }
 
@@ -100,7 +108,7 @@ impl<'s> Connections<'s> {
                 victim
             }
         };
-        self.used = self.used.max(id + 1);
+        *self.used = (*self.used).max(id + 1);
         self.connections[id].open(peer, &self.shared, now);
         self.settle(id);
         id
@@ -122,7 +130,7 @@ impl<'s> Connections<'s> {
                 Phase::Send => Some((4, u64::MAX - age)),
             }
         };
-        let open = self.connections[..self.used].iter().enumerate();
+        let open = self.connections[..*self.used].iter().enumerate();
         open.filter_map(|(id, connection)| spare(connection).map(|rank| (rank, id))).min().map(|(_, id)| id)
     }
 
@@ -174,13 +182,13 @@ impl<'s> Connections<'s> {
 
     /// The nearest deadline of all connections.
     pub fn deadline(&self) -> Option<u64> {
-        self.deadlines[..self.used].iter().copied().filter(|&deadline| deadline != 0).min()
+        self.deadlines[..*self.used].iter().copied().filter(|&deadline| deadline != 0).min()
     }
 
     /// A connection whose deadline has passed, after it has been told.
     pub fn expire(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
         let due = |&deadline: &u64| deadline != 0 && deadline <= turn.now;
-        let id = self.deadlines[..self.used].iter().position(due)?;
+        let id = self.deadlines[..*self.used].iter().position(due)?;
         self.connections[id].expire(&mut self.shared, turn);
         self.settle(id);
         Some(id)
@@ -189,7 +197,7 @@ impl<'s> Connections<'s> {
     /// A connection that has to be closed so that the statuses which nobody reads any more have their slots back.
     pub fn overdue_reader(&self) -> Option<usize> {
         let slot = self.shared.snapshots.overdue()?;
-        self.connections[..self.used].iter().position(|connection| connection.reads(slot))
+        self.connections[..*self.used].iter().position(|connection| connection.reads(slot))
     }
 
     /// From now on every response is the last one of its connection, and nobody is told that the server is ready.
@@ -205,5 +213,268 @@ impl<'s> Connections<'s> {
     fn settle(&mut self, id: usize) {
         let connection = &self.connections[id];
         self.deadlines[id] = if connection.phase() == Phase::Closed { 0 } else { connection.deadline() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{LINGER_MS, LINGER_QUIET_MS};
+    use crate::event::{Event, Journal};
+    use crate::http::response::Date;
+    use crate::snapshot::PAST_MAX;
+    use std::string::String;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::vec::Vec;
+
+    /// One for all tests: it is large, and so are the stacks that it would have to be built on.
+    static STORAGE: Mutex<Storage> = Mutex::new(Storage::new());
+
+    const LIMITS: Limits = Limits {
+        max_bytes: 65_536,
+        head_timeout: 10_000,
+        body_timeout: 30_000,
+        idle_timeout: 75_000,
+        write_timeout: 20_000,
+    };
+
+    const PEER: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 4711);
+    const POST_HEAD: &str =
+        "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
+    const GET: &str = "GET /status.json HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    struct Deaf;
+
+    impl Journal for Deaf {
+        fn record(&mut self, _: Event<'_>) {}
+    }
+
+    /// Connections without sockets, on a clock that the test sets.
+    struct World<'s> {
+        connections: Connections<'s>,
+        now: u64,
+    }
+
+    fn storage() -> MutexGuard<'static, Storage> {
+        STORAGE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    impl<'s> World<'s> {
+        fn new(storage: &'s mut Storage, count: usize) -> Self {
+            World { connections: Connections::new(storage, count, LIMITS), now: 1_000_000 }
+        }
+
+        fn turn<T>(&mut self, work: impl FnOnce(&mut Connections<'s>, &mut Turn<'_>) -> T) -> T {
+            let date = Date(*b"Sun, 06 Nov 1994 08:49:37 GMT");
+            work(&mut self.connections, &mut Turn { now: self.now, date: &date, journal: &mut Deaf })
+        }
+
+        fn open(&mut self, input: &str) -> usize {
+            let id = self.connections.accept(PEER, self.now);
+            self.receive(id, input);
+            id
+        }
+
+        fn receive(&mut self, id: usize, input: &str) {
+            if !input.is_empty() {
+                let Next::Read(at_most) = self.connections.next(id) else { panic!("it does not read") };
+                assert!(input.len() <= at_most);
+                self.turn(|connections, turn| connections.receive(id, input.as_bytes(), turn));
+            }
+        }
+
+        /// Sends all output, and all that follows from it; gives what was sent.
+        fn send(&mut self, id: usize) -> String {
+            let mut sent = Vec::new();
+            while self.connections.next(id) == Next::Write {
+                let output = self.connections.output(id).concat();
+                sent.extend_from_slice(&output);
+                self.turn(|connections, turn| connections.sent(id, output.len(), turn));
+            }
+            String::from_utf8(sent).unwrap()
+        }
+
+        /// What is sent when the nearest deadline passes, which is `after` milliseconds from now and not one earlier.
+        fn expire(&mut self, id: usize, after: u64) -> String {
+            assert_eq!(self.connections.deadline(), Some(self.now + after));
+            self.now += after - 1;
+            assert_eq!(self.turn(|connections, turn| connections.expire(turn)), None);
+            self.now += 1;
+            assert_eq!(self.turn(|connections, turn| connections.expire(turn)), Some(id));
+            assert_eq!(self.turn(|connections, turn| connections.expire(turn)), None);
+            self.send(id)
+        }
+    }
+
+    #[test]
+    fn without_connections_there_is_no_deadline() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        assert_eq!(world.connections.deadline(), None);
+        let id = world.open(GET);
+        world.send(id);
+        world.connections.close(id);
+        assert_eq!(world.connections.deadline(), None);
+    }
+
+    #[test]
+    fn each_phase_has_its_deadline() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+
+        let id = world.open("");
+        assert_eq!(world.expire(id, LIMITS.idle_timeout), "");
+        assert_eq!(world.connections.next(id), Next::Close);
+        world.connections.close(id);
+
+        // The time of the head does not begin anew with each byte.
+        let id = world.open("GET");
+        world.now += 4_000;
+        world.receive(id, " ");
+        assert!(world.expire(id, LIMITS.head_timeout - 4_000).starts_with("HTTP/1.1 408 "));
+        assert_eq!(world.connections.next(id), Next::ShutWrite);
+        world.connections.close(id);
+
+        let id = world.open(POST_HEAD);
+        world.now += 29_000;
+        world.receive(id, "{");
+        assert!(world.expire(id, LIMITS.body_timeout - 29_000).starts_with("HTTP/1.1 408 "));
+        world.connections.close(id);
+
+        // That of a response begins anew whenever something is sent.
+        let id = world.open(GET);
+        world.now += 15_000;
+        world.turn(|connections, turn| connections.sent(id, 1, turn));
+        assert_eq!(world.expire(id, LIMITS.write_timeout), "");
+        assert_eq!(world.connections.next(id), Next::Close);
+        world.connections.close(id);
+
+        // A kept connection is idle from the end of the response on.
+        let id = world.open(GET);
+        world.now += 3_000;
+        world.send(id);
+        assert_eq!(world.expire(id, LIMITS.idle_timeout), "");
+    }
+
+    #[test]
+    fn what_follows_a_refused_request_is_dropped_for_a_while() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let id = world.open("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let sent = world.send(id);
+        assert!(sent.starts_with("HTTP/1.1 400 ") && sent.matches("Date: ").count() == 1, "{sent}");
+        assert_eq!(world.connections.next(id), Next::ShutWrite);
+        world.connections.write_side_shut(id, world.now);
+        let end = world.now + LINGER_MS;
+        while world.now + LINGER_QUIET_MS < end {
+            world.receive(id, GET);
+            world.now += LINGER_QUIET_MS - 1;
+        }
+        world.receive(id, GET);
+        assert_eq!(world.expire(id, end - world.now), "");
+        assert_eq!(world.connections.next(id), Next::Close);
+    }
+
+    #[test]
+    fn a_new_connection_takes_the_place_of_the_one_that_can_best_be_spared() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let mut opened = |input: &str| {
+            world.now += 10;
+            world.open(input)
+        };
+        let sending = [opened(GET), opened(GET)];
+        let fast = opened(&std::format!("{POST_HEAD}{{\"a\": "));
+        let slow = opened(&std::format!("{POST_HEAD}{{"));
+        let heads = [opened("GET /"), opened("GET")];
+        let idle = opened("");
+        let lingering = opened("GET / HTTP/1.1\r\n\r\n");
+        world.send(lingering);
+        world.now += 1_000;
+        for expected in [lingering, idle, heads[0], heads[1], slow, fast, sending[0], sending[1]] {
+            // Each new one begins with something that keeps it from being the next to go.
+            assert_eq!(world.open(GET), expected);
+            world.now += 1;
+        }
+        assert_eq!(world.connections.open(), 8);
+    }
+
+    #[test]
+    fn nothing_is_lost_with_a_connection_that_makes_room() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        // Each takes a body slot or pins the current status, and goes.
+        for _ in 0..100 {
+            world.open(POST_HEAD);
+            world.open(GET);
+        }
+        for id in 0..8 {
+            world.connections.close(id);
+        }
+        let id = world.open(&std::format!("{POST_HEAD}{{\"a\": 12}}"));
+        assert!(world.send(id).ends_with("\"status\":{\"a\": 12}}"));
+    }
+
+    #[test]
+    fn a_reader_keeps_the_status_it_began_with_until_too_many_do() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 16);
+        let poster = world.open("");
+        let mut readers = Vec::new();
+        for status in 0..=PAST_MAX {
+            readers.push(world.open(GET));
+            assert_eq!(world.connections.overdue_reader(), None);
+            world.receive(poster, &std::format!("{POST_HEAD}{{\"a\": {status:2}}}"));
+            assert!(world.send(poster).starts_with("HTTP/1.1 200 "));
+        }
+        assert_eq!(world.connections.overdue_reader(), Some(readers[0]));
+        world.connections.close(readers[0]);
+        assert_eq!(world.connections.overdue_reader(), None);
+        for (status, reader) in readers[1..].iter().enumerate() {
+            assert!(world.send(*reader).ends_with(&std::format!("{{\"a\": {status:2}}}")));
+        }
+    }
+
+    #[test]
+    fn after_the_end_has_begun_every_response_is_the_last_one() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let (half, whole) = (world.open("GET /ready HTTP/1.1\r\n"), world.open(GET));
+        world.connections.shut_down();
+        world.receive(half, "Host: x\r\n\r\n");
+        let ready = world.send(half);
+        assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("\r\nConnection: close\r\n"), "{ready}");
+        assert_eq!(world.connections.next(half), Next::Close);
+        // This one was told that it may stay.
+        world.send(whole);
+        assert_eq!(world.connections.next(whole), Next::Close);
+    }
+
+    #[test]
+    fn requests_are_answered_in_order_however_their_bytes_arrive() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let chunked = "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+            Transfer-Encoding: chunked\r\n\r\n4;x\r\n{\"b\"\r\n4\r\n: 2}\r\n0\r\nA: b\r\n\r\n";
+        let input =
+            [POST_HEAD, "{\"a\": 1 }", GET, "\r\n", chunked, GET, "HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\n"].concat();
+        let mut expected = String::new();
+        for size in (1..input.len()).rev() {
+            let id = world.open("");
+            let mut sent = String::new();
+            for piece in input.as_bytes().chunks(size) {
+                world.receive(id, core::str::from_utf8(piece).unwrap());
+                sent.push_str(&world.send(id));
+            }
+            world.connections.close(id);
+            if expected.is_empty() {
+                expected = sent.clone();
+                let codes: Vec<_> = sent.split("HTTP/1.1 ").skip(1).map(|response| &response[..3]).collect();
+                assert_eq!(codes, ["200", "200", "200", "200", "404"]);
+                assert_eq!(sent.matches("{\"a\": 1 }").count(), 2);
+                assert_eq!(sent.matches("{\"b\": 2}").count(), 2);
+            }
+            assert_eq!(sent, expected, "in pieces of {size}");
+        }
     }
 }

@@ -38,6 +38,8 @@ const STEPS_MAX: usize = 16;
 const READ_MAX: usize = 64 << 10;
 /// How long, in milliseconds, nothing is accepted after the system had no descriptor or memory for a connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
+/// How long, in milliseconds, it is not told again that there are too many connections.
+const CROWD_TOLD_MS: u64 = 60_000;
 /// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the two ends
 /// of the signal pipe, and some to spare.
 const DESCRIPTORS_RESERVED: u64 = 10;
@@ -95,6 +97,8 @@ pub struct Server<'s> {
     acceptable: bool,
     /// Until when nothing is accepted.
     accept_paused_until: Option<u64>,
+    /// When it was told last that there are too many connections.
+    crowd_told: Option<u64>,
     sockets: Box<[Socket]>,
     connections: Connections<'s>,
     /// The connections that something can be done for.
@@ -144,6 +148,7 @@ impl<'s> Server<'s> {
             address,
             acceptable: false,
             accept_paused_until: None,
+            crowd_told: None,
             sockets: (0..count).map(|_| Socket::default()).collect(),
             connections,
             ready: heapless::Deque::new(),
@@ -295,8 +300,18 @@ impl<'s> Server<'s> {
     }
 
     fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+        let now = self.clock.now();
+        if self.connections.open() == self.connections.capacity()
+            && self.crowd_told.is_none_or(|told| now >= told + CROWD_TOLD_MS)
+        {
+            self.crowd_told = Some(now);
+            self.log.info(format_args!(
+                "{} connections are open: new ones take the place of those that can best be spared",
+                self.connections.capacity()
+            ));
+        }
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let id = self.connections.accept(peer, self.clock.now());
+        let id = self.connections.accept(peer, now);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, Token(id), interest);
         let queued = self.sockets[id].queued;
