@@ -22,9 +22,10 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::event::{Event, Journal};
 use crate::http::framing::{Decoder, Length};
 use crate::http::head::{self, HEAD_MAX, Head, Method};
-use crate::http::response::{CONTINUE, Code, Date, ErrorContent, JSON, Persistence, Rendered, Writer};
-use crate::routes::{self, Answer, POST_PATH, Problem, Situation};
-use crate::snapshot::{ETag, SlotId, Snapshots};
+use crate::http::response::{CONTINUE, Code, Date, Persistence, Rendered, Writer};
+use crate::render::{self, Manner};
+use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation};
+use crate::snapshot::{SlotId, Snapshots};
 use crate::status::{self, Refusal};
 
 /// How long, in milliseconds, a connection that lingers may send nothing before it is closed.
@@ -134,9 +135,6 @@ pub struct Connection {
     rendered: Rendered,
     sent: usize,
 }
-
-const ENVELOPE_START: &[u8] = br#"{"success":true,"message":"Status updated successfully","status":"#;
-const ENVELOPE_END: &[u8] = b"}";
 
 impl Connection {
     /// No connection. All zeros, so that it lies in memory that exists only when it is written.
@@ -283,42 +281,47 @@ impl Connection {
             max_bytes: shared.limits.max_bytes,
             shutting_down: shared.shutting_down,
         };
-        let mut answer = routes::route(&head, &situation);
-        if answer == Ok(Answer::TakeStatus) {
-            self.body = shared.snapshots.reserve();
-            if self.body.is_none() {
-                answer = Err(Problem::Busy);
-            }
-        }
         let request = Request::of(&head);
+        let answer = match routes::route(&head, &situation) {
+            Ok(Answer::TakeStatus) => match shared.snapshots.reserve() {
+                Some(slot) => {
+                    self.begin_body(&head, slot, head.len < input.len(), shared, turn);
+                    return head.len;
+                }
+                None => Err(Problem::Busy),
+            },
+            Ok(Answer::Now(content)) => Ok(content),
+            Err(problem) => Err(problem),
+        };
+        if head.body != Length::Bytes(0) {
+            self.unread();
+        }
         match answer {
-            Ok(Answer::TakeStatus) => {
-                self.received = 0;
-                self.decoder = Decoder::new(head.body);
-                self.enter(Phase::Body, turn.now, shared.limits.body_timeout);
-                if self.decoder.is_done() {
-                    self.finish_body(shared, turn);
-                } else if head.expects_continue && head.len == input.len() {
-                    self.rendered.clear();
-                    Writer::resume(&mut self.rendered, CONTINUE);
-                    self.send(After::Body, shared, turn.now);
-                }
-                return head.len;
-            }
-            Ok(answer) => {
-                if head.body != Length::Bytes(0) {
-                    self.unread();
-                }
-                self.answer(answer, &request, shared, turn);
-            }
-            Err(problem) => {
-                if head.body != Length::Bytes(0) {
-                    self.unread();
-                }
-                self.refuse(problem, &request, shared, turn);
-            }
+            Ok(content) => self.answer(content, &request, shared, turn),
+            Err(problem) => self.refuse(problem, &request, shared, turn),
         }
         if self.after == After::Linger { input.len() } else { head.len }
+    }
+
+    /// Begins to read a body into `slot`; some of it may be here already.
+    fn begin_body(
+        &mut self,
+        head: &Head<'_, '_>,
+        slot: SlotId,
+        here_already: bool,
+        shared: &mut Shared<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.body = Some(slot);
+        self.received = 0;
+        self.decoder = Decoder::new(head.body);
+        self.enter(Phase::Body, turn.now, shared.limits.body_timeout);
+        if self.decoder.is_done() {
+            self.finish_body(shared, turn);
+        } else if head.expects_continue && !here_already {
+            Writer::resume(&mut self.rendered, CONTINUE);
+            self.send(After::Body, shared, turn.now);
+        }
     }
 
     /// Uses bytes of the body.
@@ -367,14 +370,11 @@ impl Connection {
                 let (peer, bytes) = (self.peer, self.received as usize);
                 turn.journal.record(Event::Accepted { peer, bytes, sync_status: view.sync_status });
                 self.body = None;
-                shared.snapshots.publish(slot, prepare);
-                self.envelope = true;
-                let content = ENVELOPE_START.len() + bytes + ENVELOPE_END.len();
-                let persistence = self.persistence(shared);
-                let mut writer = Writer::new(&mut self.rendered, Code::Ok);
-                writer.content(JSON, content).end(turn.date, persistence);
-                writer.put(ENVELOPE_START);
+                shared.snapshots.publish(slot, render::prepare);
                 self.content = Some(shared.snapshots.pin_current());
+                self.envelope = true;
+                let manner = self.manner(&Request::POST, shared, turn.date);
+                let content = render::accepted(&mut self.rendered, bytes, manner);
                 self.answered(&Request::POST, Code::Ok, content, shared, turn);
             }
             Err(refusal) => self.refuse(Problem::Refused(refusal), &Request::POST, shared, turn),
@@ -387,7 +387,6 @@ impl Connection {
         self.after = After::Linger;
     }
 
-    /// What the response says about the connection.
     fn persistence(&self, shared: &Shared<'_>) -> Persistence {
         match (self.keep_alive && !shared.shutting_down, self.version_10) {
             (true, false) => Persistence::Default,
@@ -396,42 +395,17 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, answer: Answer, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
-        let persistence = self.persistence(shared);
-        let current = shared.snapshots.current();
-        let (code, mut content) = match answer {
-            Answer::Status => {
-                Writer::resume(&mut self.rendered, current.prepared_head()).end(turn.date, persistence);
-                (Code::Ok, current.bytes().len())
-            }
-            Answer::NotModified => {
-                let mut writer = Writer::new(&mut self.rendered, Code::NotModified);
-                status_fields(&mut writer, current.bytes(), current.etag());
-                writer.end(turn.date, persistence);
-                (Code::NotModified, 0)
-            }
-            Answer::Text(text) => {
-                let mut writer = Writer::new(&mut self.rendered, Code::Ok);
-                writer.content(JSON, text.len()).field("Cache-Control", b"no-store").end(turn.date, persistence);
-                if !request.head_only {
-                    writer.put(text);
-                }
-                (Code::Ok, text.len())
-            }
-            Answer::Options(allow) => {
-                // RFC 9110 §8.6 forbids a Content-Length here.
-                let mut writer = Writer::new(&mut self.rendered, Code::NoContent);
-                writer.field("Content-Type", JSON).field("Allow", allow.0.as_bytes()).end(turn.date, persistence);
-                (Code::NoContent, 0)
-            }
-            Answer::TakeStatus => return,
-        };
-        if request.head_only {
-            content = 0;
-        } else if answer == Answer::Status {
+    fn manner<'m>(&self, request: &Request<'_>, shared: &Shared<'_>, date: &'m Date) -> Manner<'m> {
+        Manner { date, persistence: self.persistence(shared), head_only: request.head_only }
+    }
+
+    fn answer(&mut self, content: Content, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        let manner = self.manner(request, shared, turn.date);
+        let (code, bytes) = render::content(&mut self.rendered, content, shared.snapshots.current(), manner);
+        if content == Content::Status && !request.head_only {
             self.content = Some(shared.snapshots.pin_current());
         }
-        self.answered(request, code, content, shared, turn);
+        self.answered(request, code, bytes, shared, turn);
     }
 
     fn refuse(&mut self, problem: Problem, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
@@ -443,18 +417,8 @@ impl Connection {
             let bytes = request.length.unwrap_or(self.received);
             turn.journal.record(Event::Refused { peer: self.peer, code, bytes, reason: &problem });
         }
-        let content = ErrorContent::new(&problem);
-        let persistence = self.persistence(shared);
-        let mut writer = Writer::new(&mut self.rendered, code);
-        writer.content(JSON, content.as_bytes().len());
-        if let Some((name, value)) = problem.field() {
-            writer.field(name, value);
-        }
-        writer.end(turn.date, persistence);
-        if !request.head_only {
-            writer.put(content.as_bytes());
-        }
-        let bytes = if request.head_only { 0 } else { content.as_bytes().len() };
+        let manner = self.manner(request, shared, turn.date);
+        let bytes = render::problem(&mut self.rendered, &problem, manner);
         self.answered(request, code, bytes, shared, turn);
     }
 
@@ -488,7 +452,7 @@ impl Connection {
     }
 
     fn envelope_end(&self) -> &'static [u8] {
-        if self.envelope { ENVELOPE_END } else { b"" }
+        if self.envelope { render::ENVELOPE_END } else { b"" }
     }
 
     /// `bytes` of the output were sent. Requests that came in the meantime are taken up.
@@ -590,7 +554,7 @@ fn put(inbox: &mut Inbox, bytes: &[u8]) {
 struct Request<'r> {
     method: &'r str,
     target: &'r str,
-    /// What `Content-Length` said.
+    /// How many bytes of body its head announced, as far as it did; `None` when the body is being read.
     length: Option<u64>,
     /// A response without its content is wanted (RFC 9110 §9.3.2).
     head_only: bool,
@@ -598,7 +562,7 @@ struct Request<'r> {
 
 impl<'r> Request<'r> {
     /// One whose head was never whole.
-    const UNKNOWN: Request<'static> = Request { method: "-", target: "-", length: None, head_only: false };
+    const UNKNOWN: Request<'static> = Request { method: "-", target: "-", length: Some(0), head_only: false };
     /// One whose body was being read: there is one kind only.
     const POST: Request<'static> = Request { method: "POST", target: POST_PATH, length: None, head_only: false };
 
@@ -608,19 +572,9 @@ impl<'r> Request<'r> {
             target: head.target,
             length: match head.body {
                 Length::Bytes(bytes) => Some(bytes),
-                Length::Chunked => None,
+                Length::Chunked => Some(0),
             },
             head_only: head.method == Method::Head,
         }
     }
-}
-
-/// Renders the beginning of the head of a response that carries `status`, for [`Snapshots::publish`].
-pub fn prepare(status: &[u8], etag: &ETag, out: &mut Rendered) {
-    status_fields(&mut Writer::new(out, Code::Ok), status, etag);
-}
-
-/// The fields that a 200 and a 304 have in common (RFC 9110 §15.4.5).
-fn status_fields<const N: usize>(writer: &mut Writer<'_, N>, status: &[u8], etag: &ETag) {
-    writer.content(JSON, status.len()).field("ETag", etag.as_bytes()).field("Cache-Control", b"no-cache");
 }

@@ -2,7 +2,8 @@
 
 use core::net::SocketAddr;
 
-use crate::connection::{Connection, Inbox, Limits, Next, Phase, Shared, Turn, prepare};
+use crate::connection::{Connection, Inbox, Limits, Next, Phase, Shared, Turn};
+use crate::render::prepare;
 use crate::snapshot::Snapshots;
 use crate::status;
 

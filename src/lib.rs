@@ -14,6 +14,7 @@
 //! | 4 | [`connections`] | all connections: capacity, the nearest deadline, who goes when there are too many |
 //! | 4 | [`connection`] | one connection: what is buffered, what is owed, what happens next and by when |
 //! | 3 | [`routes`] | which request gets which answer |
+//! | 3 | [`render`] | an answer as bytes |
 //! | 3 | [`event`] | what the core tells the log |
 //! | 2 | [`snapshot`] | the slots that hold statuses, and who pins them |
 //! | 2 | [`status`] | what is accepted as a status, and its known fields |
@@ -28,6 +29,7 @@ pub mod connections;
 pub mod event;
 pub mod http;
 pub mod json;
+pub mod render;
 pub mod routes;
 pub mod snapshot;
 pub mod status;

@@ -14,16 +14,23 @@ pub const POST_PATH: &str = "/api/status";
 /// What a request asks for, when it may have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
+    /// Something that can be sent at once.
+    Now(Content),
+    /// The message body is a new status.
+    TakeStatus,
+}
+
+/// What can be sent at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
     /// The current status.
     Status,
     /// The client has the current status already.
     NotModified,
-    /// A small text that is always the same.
+    /// A small JSON text that is always the same.
     Text(&'static [u8]),
     /// The methods that a resource has.
     Options(Allow),
-    /// The message body is a new status.
-    TakeStatus,
 }
 
 /// The methods of a resource, as `Allow` lists them (RFC 9110 §10.2.1).
@@ -139,17 +146,17 @@ pub fn route(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<Answer, P
         "*" => EITHER,
         _ => return Err(Problem::NotFound),
     };
-    match (head.path, head.method) {
-        (_, Method::Options) => Ok(Answer::Options(allow)),
-        (POST_PATH, Method::Post) => may_post(head, situation).map(|()| Answer::TakeStatus),
-        ("/status.json", Method::Get | Method::Head) => {
-            Ok(if has_already(head, situation.etag) { Answer::NotModified } else { Answer::Status })
-        }
-        ("/health", Method::Get | Method::Head) => Ok(Answer::Text(br#"{"status":"ok"}"#)),
-        ("/ready", Method::Get | Method::Head) if situation.shutting_down => Err(Problem::ShuttingDown),
-        ("/ready", Method::Get | Method::Head) => Ok(Answer::Text(br#"{"status":"ready"}"#)),
-        _ => Err(Problem::MethodNotAllowed(allow)),
-    }
+    let content = match (head.path, head.method) {
+        (_, Method::Options) => Content::Options(allow),
+        (POST_PATH, Method::Post) => return may_post(head, situation).map(|()| Answer::TakeStatus),
+        ("/status.json", Method::Get | Method::Head) if has_already(head, situation.etag) => Content::NotModified,
+        ("/status.json", Method::Get | Method::Head) => Content::Status,
+        ("/health", Method::Get | Method::Head) => Content::Text(br#"{"status":"ok"}"#),
+        ("/ready", Method::Get | Method::Head) if situation.shutting_down => return Err(Problem::ShuttingDown),
+        ("/ready", Method::Get | Method::Head) => Content::Text(br#"{"status":"ready"}"#),
+        _ => return Err(Problem::MethodNotAllowed(allow)),
+    };
+    Ok(Answer::Now(content))
 }
 
 /// Whether a body may be read at all, by what its head says.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::connection::prepare;
+use crate::render::prepare;
 use crate::snapshot::Snapshots;
 use crate::status::{self, Refusal};
 
