@@ -56,6 +56,22 @@ impl Server {
         server
     }
 
+    /// Starts one by `command`, which need not log anything, and waits until it answers on `address`.
+    pub fn start_at(command: &mut Command, address: SocketAddr) -> Server {
+        let mut child = command.spawn().expect("the program starts");
+        let lines = Arc::new(Lines::default());
+        let reader = child.stderr.take().map(|stderr| read_lines(stderr, Arc::clone(&lines)));
+        let mut server = Server { child, address, lines, reader };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            assert!(server.child.try_wait().unwrap().is_none(), "the program exited:\n{}", server.log());
+            assert!(Instant::now() < deadline, "nobody listens on {address}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(server.get("/health").code, 200);
+        server
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -114,7 +130,9 @@ impl Server {
     /// Waits until the server exits; gives how it did and its whole log.
     pub fn wait(mut self) -> (ExitStatus, String) {
         let status = wait_for_exit(&mut self.child);
-        self.reader.take().unwrap().join().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         (status, self.log())
     }
 }
@@ -136,6 +154,61 @@ pub fn program() -> Command {
     }
     command.stdin(Stdio::null());
     command
+}
+
+/// How a run of the program ended, and what it said.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs `command`, which is expected to end by itself.
+pub fn finish(command: &mut Command) -> Finished {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let code = wait_for_exit(&mut child).code();
+    let Output { stdout, stderr, .. } = child.wait_with_output().expect("the child is ours");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program speaks UTF-8");
+    Finished { code, stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// An address of the loopback that no other test has. Its port is not one that the system gives out.
+pub fn own_address() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 64 | high >> 2, low, COUNT.fetch_add(1, Ordering::Relaxed)], 18734))
+}
+
+/// A directory that is gone when it goes out of scope.
+pub struct TemporaryDir(PathBuf);
+
+impl TemporaryDir {
+    pub fn new() -> TemporaryDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("gitops-status-server-{}-{count}", std::process::id()));
+        std::fs::create_dir(&path).expect("a temporary directory can be made");
+        TemporaryDir(path)
+    }
+
+    /// The path of `name` in it.
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).into_os_string().into_string().expect("the path is UTF-8")
+    }
+
+    /// The path of a new file in it.
+    pub fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("a temporary file can be written");
+        path
+    }
+}
+
+impl Drop for TemporaryDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Waits until `child` exits, but not for ever.
