@@ -126,6 +126,8 @@ pub struct Connection {
     body: Option<SlotId>,
     keep_alive: bool,
     version_10: bool,
+    /// What there is of a head that is not whole asks for HEAD.
+    head_only: bool,
     /// The peer will send no more.
     input_ended: bool,
     /// The status that is sent behind what is rendered.
@@ -149,6 +151,7 @@ impl Connection {
         body: None,
         keep_alive: false,
         version_10: false,
+        head_only: false,
         input_ended: false,
         content: None,
         envelope: false,
@@ -245,7 +248,11 @@ impl Connection {
         while used < input.len() {
             let rest = &input[used..];
             used += match self.phase {
-                Phase::Idle if rest.starts_with(b"\r\n") => 2,
+                // An empty line before a request does not count (RFC 9112 §2.2).
+                Phase::Idle | Phase::Head if rest.starts_with(b"\r\n") => {
+                    self.idle(shared, turn.now);
+                    2
+                }
                 Phase::Idle | Phase::Head => match self.take_head(rest, shared, turn) {
                     0 => break,
                     taken => taken,
@@ -263,14 +270,16 @@ impl Connection {
         let head = match head::parse(input, &mut room) {
             Ok(Some(head)) => head,
             Ok(None) => {
+                self.head_only = head::begins_as_head_request(input);
                 if self.phase == Phase::Idle {
                     self.enter(Phase::Head, turn.now, shared.limits.head_timeout);
                 }
                 return 0;
             }
             Err(error) => {
+                self.head_only = head::begins_as_head_request(input);
                 self.unread();
-                self.refuse(Problem::Head(error), &Request::UNKNOWN, shared, turn);
+                self.refuse(Problem::Head(error), &self.unknown_request(), shared, turn);
                 return input.len();
             }
         };
@@ -387,6 +396,11 @@ impl Connection {
         self.after = After::Linger;
     }
 
+    /// A request whose head was never whole, or is refused.
+    fn unknown_request(&self) -> Request<'static> {
+        Request { method: "-", target: "-", length: Some(0), head_only: self.head_only }
+    }
+
     fn persistence(&self, shared: &Shared<'_>) -> Persistence {
         match (self.keep_alive && !shared.shutting_down, self.version_10) {
             (true, false) => Persistence::Default,
@@ -455,8 +469,16 @@ impl Connection {
         if self.envelope { render::ENVELOPE_END } else { b"" }
     }
 
-    /// `bytes` of the output were sent. Requests that came in the meantime are taken up.
-    pub fn sent(&mut self, inbox: &mut Inbox, bytes: usize, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+    /// `bytes` of the output were sent. Requests that came in the meantime are taken up. `unread` says whether there may
+    /// be more of them in the socket: then a connection that ends lingers first.
+    pub fn sent(
+        &mut self,
+        inbox: &mut Inbox,
+        bytes: usize,
+        unread: bool,
+        shared: &mut Shared<'_>,
+        turn: &mut Turn<'_>,
+    ) {
         debug_assert_eq!(self.phase, Phase::Send);
         self.sent += bytes;
         if self.output(shared.snapshots).iter().any(|part| !part.is_empty()) {
@@ -470,8 +492,9 @@ impl Connection {
         match self.after {
             After::Idle => self.idle(shared, turn.now),
             After::Body => self.enter(Phase::Body, turn.now, shared.limits.body_timeout),
-            After::Linger if !self.input_ended => self.enter(Phase::Shut, turn.now, LINGER_QUIET_MS),
-            After::Close | After::Linger => self.phase = Phase::Closed,
+            After::Close | After::Linger if self.input_ended => self.phase = Phase::Closed,
+            After::Close if !unread => self.phase = Phase::Closed,
+            After::Close | After::Linger => self.enter(Phase::Shut, turn.now, LINGER_QUIET_MS),
         }
         if matches!(self.phase, Phase::Idle | Phase::Body) {
             self.resume(inbox, shared, turn);
@@ -492,9 +515,9 @@ impl Connection {
         self.input_ended = true;
         match self.phase {
             Phase::Head | Phase::Body => {
-                let request = if self.phase == Phase::Body { &Request::POST } else { &Request::UNKNOWN };
+                let request = if self.phase == Phase::Body { Request::POST } else { self.unknown_request() };
                 self.keep_alive = false;
-                self.refuse(Problem::Incomplete, request, shared, turn);
+                self.refuse(Problem::Incomplete, &request, shared, turn);
             }
             Phase::Send => {}
             Phase::Idle | Phase::Shut | Phase::Linger | Phase::Closed => self.phase = Phase::Closed,
@@ -506,7 +529,7 @@ impl Connection {
         match self.phase {
             Phase::Head => {
                 self.unread();
-                self.refuse(Problem::HeadTimeout, &Request::UNKNOWN, shared, turn);
+                self.refuse(Problem::HeadTimeout, &self.unknown_request(), shared, turn);
             }
             Phase::Body => {
                 self.unread();
@@ -561,8 +584,6 @@ struct Request<'r> {
 }
 
 impl<'r> Request<'r> {
-    /// One whose head was never whole.
-    const UNKNOWN: Request<'static> = Request { method: "-", target: "-", length: Some(0), head_only: false };
     /// One whose body was being read: there is one kind only.
     const POST: Request<'static> = Request { method: "POST", target: POST_PATH, length: None, head_only: false };
 

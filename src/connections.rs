@@ -163,8 +163,8 @@ impl<'s> Connections<'s> {
     }
 
     /// See [`Connection::sent`].
-    pub fn sent(&mut self, id: usize, bytes: usize, turn: &mut Turn<'_>) {
-        self.connections[id].sent(&mut self.inboxes[id], bytes, &mut self.shared, turn);
+    pub fn sent(&mut self, id: usize, bytes: usize, unread: bool, turn: &mut Turn<'_>) {
+        self.connections[id].sent(&mut self.inboxes[id], bytes, unread, &mut self.shared, turn);
         self.settle(id);
     }
 
@@ -290,7 +290,7 @@ mod tests {
             while self.connections.next(id) == Next::Write {
                 let output = self.connections.output(id).concat();
                 sent.extend_from_slice(&output);
-                self.turn(|connections, turn| connections.sent(id, output.len(), turn));
+                self.turn(|connections, turn| connections.sent(id, output.len(), false, turn));
             }
             String::from_utf8(sent).unwrap()
         }
@@ -345,7 +345,7 @@ mod tests {
         // That of a response begins anew whenever something is sent.
         let id = world.open(GET);
         world.now += 15_000;
-        world.turn(|connections, turn| connections.sent(id, 1, turn));
+        world.turn(|connections, turn| connections.sent(id, 1, false, turn));
         assert_eq!(world.expire(id, LIMITS.write_timeout), "");
         assert_eq!(world.connections.next(id), Next::Close);
         world.connections.close(id);

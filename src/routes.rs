@@ -191,9 +191,24 @@ fn is_json(media_type: &[u8]) -> bool {
 
 /// Whether `If-None-Match` names the current status (RFC 9110 §13.1.2, weak comparison).
 fn has_already(head: &Head<'_, '_>, etag: &ETag) -> bool {
-    head.values("if-none-match")
-        .flat_map(list)
-        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+    head.values("if-none-match").any(|value| value == b"*" || entity_tags(value).any(|tag| tag == etag.as_bytes()))
+}
+
+/// The entity tags of a list, quotes included and `W/` left out, up to the first thing that is none. A comma may stand
+/// in a tag (RFC 9110 §8.8.3).
+fn entity_tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = list;
+    core::iter::from_fn(move || {
+        while let [b' ' | b'\t' | b',', behind @ ..] = rest {
+            rest = behind;
+        }
+        rest = rest.strip_prefix(b"W/").unwrap_or(rest);
+        let inner = rest.strip_prefix(b"\"")?;
+        let end = inner.iter().position(|&byte| byte == b'"')? + 2;
+        let (tag, behind) = rest.split_at(end);
+        rest = behind;
+        Some(tag)
+    })
 }
 
 #[cfg(test)]

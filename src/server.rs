@@ -370,7 +370,7 @@ impl<'s> Server<'s> {
                     sends += 1;
                     match send(stream, self.connections.output(id)) {
                         Ok(bytes) => {
-                            self.connections.sent(id, bytes, &mut turn);
+                            self.connections.sent(id, bytes, *readable, &mut turn);
                             self.close_overdue_readers();
                         }
                         Err(error) => match error.kind() {

@@ -203,6 +203,11 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], room: &'h mut FieldLines<'b>) -> Result<Op
     }))
 }
 
+/// Whether a head that is not whole, or refused, begins like one that wants no content in its response.
+pub fn begins_as_head_request(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HEAD ")
+}
+
 /// What is known of the target when the head is not whole.
 fn target_so_far(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default()
