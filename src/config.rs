@@ -132,8 +132,10 @@ pub fn read(
     let unexpected = |argument: &dyn fmt::Display| UsageError(format!("unexpected argument {argument}"));
     while let Some(argument) = parser.next().map_err(needless_value)? {
         match argument {
-            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Command::Help),
-            lexopt::Arg::Long("version") | lexopt::Arg::Short('V') => return Ok(Command::Version),
+            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(&mut parser, "--help", Command::Help),
+            lexopt::Arg::Long("version") | lexopt::Arg::Short('V') => {
+                return alone(&mut parser, "--version", Command::Version);
+            }
             lexopt::Arg::Long(name) => {
                 let Some(index) = OPTIONS.iter().position(|option| option.name == name) else {
                     return Err(UsageError(format!("unknown option --{name}")));
@@ -174,7 +176,16 @@ pub fn read(
     }))
 }
 
-/// What `lexopt` finds wrong when it goes on to the next argument.
+/// The command of a flag that takes no value.
+fn alone(parser: &mut lexopt::Parser, flag: &str, command: Command) -> Result<Command, UsageError> {
+    match parser.optional_value() {
+        None => Ok(command),
+        Some(_) => Err(UsageError(format!("{flag} takes no value"))),
+    }
+}
+
+/// What `lexopt` finds wrong when it goes on to the next argument. Every flag above has taken its value, or it was
+/// seen to have none, so this does not happen.
 fn needless_value(_: lexopt::Error) -> UsageError {
     UsageError("an option that takes no value was given one".to_owned())
 }
@@ -186,7 +197,7 @@ fn healthcheck(
     let mut url = None;
     while let Some(argument) = parser.next().map_err(needless_value)? {
         match argument {
-            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return Ok(Command::Help),
+            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(parser, "--help", Command::Help),
             lexopt::Arg::Value(word) if url.is_none() => {
                 let parsed = word.to_str().and_then(Url::parse);
                 let wrong = || {

@@ -128,6 +128,8 @@ pub struct Connection {
     version_10: bool,
     /// What there is of a head that is not whole asks for HEAD.
     head_only: bool,
+    /// It was kept open behind a response.
+    kept: bool,
     /// The peer will send no more.
     input_ended: bool,
     /// The status that is sent behind what is rendered.
@@ -152,6 +154,7 @@ impl Connection {
         keep_alive: false,
         version_10: false,
         head_only: false,
+        kept: false,
         input_ended: false,
         content: None,
         envelope: false,
@@ -163,6 +166,7 @@ impl Connection {
     pub fn open(&mut self, peer: SocketAddr, shared: &Shared<'_>, now: u64) {
         debug_assert_eq!(self.phase, Phase::Closed);
         self.peer = peer;
+        self.kept = false;
         self.input_ended = false;
         self.idle(shared, now);
     }
@@ -187,6 +191,10 @@ impl Connection {
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
     }
 
     pub(crate) fn since(&self) -> u64 {
@@ -248,11 +256,9 @@ impl Connection {
         while used < input.len() {
             let rest = &input[used..];
             used += match self.phase {
-                // An empty line before a request does not count (RFC 9112 §2.2).
-                Phase::Idle | Phase::Head if rest.starts_with(b"\r\n") => {
-                    self.idle(shared, turn.now);
-                    2
-                }
+                // An empty line before a request does not count (RFC 9112 §2.2), nor does half of one begin a request.
+                Phase::Idle if rest.starts_with(b"\r\n") => 2,
+                Phase::Idle if rest == b"\r" => break,
                 Phase::Idle | Phase::Head => match self.take_head(rest, shared, turn) {
                     0 => break,
                     taken => taken,
@@ -490,7 +496,10 @@ impl Connection {
         }
         self.envelope = false;
         match self.after {
-            After::Idle => self.idle(shared, turn.now),
+            After::Idle => {
+                self.kept = true;
+                self.idle(shared, turn.now);
+            }
             After::Body => self.enter(Phase::Body, turn.now, shared.limits.body_timeout),
             After::Close | After::Linger if self.input_ended => self.phase = Phase::Closed,
             After::Close if !unread => self.phase = Phase::Closed,

@@ -115,17 +115,17 @@ impl<'s> Connections<'s> {
         id
     }
 
-    /// The connection that can best be spared: one that has its answer; then the one that is idle longest; then the
-    /// one that sends its head longest; then the one that sends its body slowest; then the one that has not read
-    /// anything of its response for longest.
+    /// The connection that can best be spared: one that has its last answer; then the kept one that is idle longest; then
+    /// the one that owes its head longest; then the one that sends its body slowest; then the one that has not read
+    /// anything of its response for longest. Who has just come therefore stays, among many who say nothing.
     pub fn victim(&self, now: u64) -> Option<usize> {
         let spare = |connection: &Connection| {
             let age = now.saturating_sub(connection.since());
             match connection.phase() {
                 Phase::Closed => None,
                 Phase::Shut | Phase::Linger => Some((0, u64::MAX - age)),
-                Phase::Idle => Some((1, u64::MAX - age)),
-                Phase::Head => Some((2, u64::MAX - age)),
+                Phase::Idle if connection.is_kept() => Some((1, u64::MAX - age)),
+                Phase::Idle | Phase::Head => Some((2, u64::MAX - age)),
                 // Bytes a second, a thousand times as fine; what has just begun counts as fast.
                 Phase::Body => Some((3, (connection.received() + 1).saturating_mul(1_000_000) / (age + 1))),
                 Phase::Send => Some((4, u64::MAX - age)),
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn a_new_connection_takes_the_place_of_the_one_that_can_best_be_spared() {
         let mut storage = storage();
-        let mut world = World::new(&mut storage, 8);
+        let mut world = World::new(&mut storage, 9);
         let mut opened = |input: &str| {
             world.now += 10;
             world.open(input)
@@ -388,16 +388,18 @@ mod tests {
         let fast = opened(&std::format!("{POST_HEAD}{{\"a\": "));
         let slow = opened(&std::format!("{POST_HEAD}{{"));
         let heads = [opened("GET /"), opened("GET")];
-        let idle = opened("");
+        let silent = opened("");
+        let kept = opened(GET);
         let lingering = opened("GET / HTTP/1.1\r\n\r\n");
         world.send(lingering);
+        world.send(kept);
         world.now += 1_000;
-        for expected in [lingering, idle, heads[0], heads[1], slow, fast, sending[0], sending[1]] {
+        for expected in [lingering, kept, heads[0], heads[1], silent, slow, fast, sending[0], sending[1]] {
             // Each new one begins with something that keeps it from being the next to go.
             assert_eq!(world.open(GET), expected);
             world.now += 1;
         }
-        assert_eq!(world.connections.open(), 8);
+        assert_eq!(world.connections.open(), 9);
     }
 
     #[test]

@@ -396,16 +396,30 @@ impl Iterator for Unescape<'_> {
 
 /// Writes `characters` as they stand between the quotes of a JSON string.
 ///
-/// Escaped is what RFC 8259 §7 wants escaped, and all else that could deceive who reads the text in a terminal or a
-/// log: control characters, line separators, and the marks that turn the direction of writing.
+/// Escaped is what RFC 8259 §7 wants escaped, and all that [`show`] does not show.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn escape(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -> fmt::Result {
     for character in characters {
+        if matches!(character, '"' | '\\') {
+            out.write_char('\\')?;
+            out.write_char(character)?;
+        } else {
+            show(out, core::iter::once(character))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes `characters` for people, with escapes in the place of what could deceive who reads a terminal or a log:
+/// control characters, line separators, and the marks that turn the direction of writing.
+///
+/// # Errors
+/// Those of `out`.
+pub fn show(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -> fmt::Result {
+    for character in characters {
         match character {
-            '"' => out.write_str("\\\"")?,
-            '\\' => out.write_str("\\\\")?,
             '\n' => out.write_str("\\n")?,
             '\r' => out.write_str("\\r")?,
             '\t' => out.write_str("\\t")?,

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use gitops_status_server::config::{self, Command};
 use gitops_status_server::connections::Storage;
 use gitops_status_server::healthcheck;
+use gitops_status_server::json;
 use gitops_status_server::server::Server;
 
 /// A `static`, for what nobody writes is not resident; its lock is taken once.
@@ -47,6 +48,10 @@ fn show(text: &str) -> ExitCode {
 }
 
 fn complain(error: &dyn fmt::Display, code: u8) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "gitops-status-server: {error}");
+    // It may repeat what was given on the command line, in the environment, or by another server.
+    let mut line = String::from("gitops-status-server: ");
+    let _ = json::show(&mut line, error.to_string().chars());
+    line.push('\n');
+    let _ = std::io::stderr().write_all(line.as_bytes());
     ExitCode::from(code)
 }

@@ -30,6 +30,8 @@ const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
 
 /// How many events one wait can tell; more are told by the next.
 const EVENTS_MAX: usize = 256;
+/// How many connections may wait to be accepted; the system may have a lower limit (listen(2)).
+const BACKLOG: i32 = 1024;
 /// How many connections are accepted in one turn.
 const ACCEPTS_MAX: usize = 64;
 /// How many calls are made for one connection in one turn.
@@ -38,8 +40,8 @@ const STEPS_MAX: usize = 16;
 const READ_MAX: usize = 64 << 10;
 /// How long, in milliseconds, nothing is accepted after the system had no descriptor or memory for a connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
-/// How long, in milliseconds, it is not told again that there are too many connections.
-const CROWD_TOLD_MS: u64 = 60_000;
+/// How long, in milliseconds, what would be told again and again is told only once.
+const TELL_AGAIN_MS: u64 = 60_000;
 /// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the two ends
 /// of the signal pipe, and some to spare.
 const DESCRIPTORS_RESERVED: u64 = 10;
@@ -86,6 +88,21 @@ struct Socket {
     queued: bool,
 }
 
+/// When something was told last.
+#[derive(Debug, Default)]
+struct Told(Option<u64>);
+
+impl Told {
+    /// Whether it is time to tell it again.
+    fn is_due(&mut self, now: u64) -> bool {
+        let due = self.0.is_none_or(|told| now >= told + TELL_AGAIN_MS);
+        if due {
+            self.0 = Some(now);
+        }
+        due
+    }
+}
+
 /// A server that listens.
 pub struct Server<'s> {
     poll: Poll,
@@ -97,8 +114,8 @@ pub struct Server<'s> {
     acceptable: bool,
     /// Until when nothing is accepted.
     accept_paused_until: Option<u64>,
-    /// When it was told last that there are too many connections.
-    crowd_told: Option<u64>,
+    crowd_told: Told,
+    no_room_told: Told,
     sockets: Box<[Socket]>,
     connections: Connections<'s>,
     /// The connections that something can be done for.
@@ -134,6 +151,9 @@ impl<'s> Server<'s> {
 
         let mut listener =
             TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
+        // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
+        // a whole second later.
+        rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -148,7 +168,8 @@ impl<'s> Server<'s> {
             address,
             acceptable: false,
             accept_paused_until: None,
-            crowd_told: None,
+            crowd_told: Told::default(),
+            no_room_told: Told::default(),
             sockets: (0..count).map(|_| Socket::default()).collect(),
             connections,
             ready: heapless::Deque::new(),
@@ -256,7 +277,9 @@ impl<'s> Server<'s> {
         // Who is connected already may have sent a request.
         self.acceptable = true;
         self.accept_paused_until = None;
-        self.accept();
+        for _ in 0..=self.sockets.len() / ACCEPTS_MAX {
+            self.accept();
+        }
         self.listener = None;
         for id in 0..self.sockets.len() {
             if self.sockets[id].stream.is_some() && self.connections.is_idle(id) {
@@ -272,26 +295,37 @@ impl<'s> Server<'s> {
         self.log.info(format_args!("stopping: {open} requests in flight have {seconds} s; another signal ends it now"));
     }
 
+    /// Accepts a bounded number of connections. Where the system has no descriptor or memory for one, the connection
+    /// that can best be spared makes room, and if that does not help nothing is accepted for a while.
     fn accept(&mut self) {
-        if self.accept_paused_until.is_some_and(|until| until > self.clock.now()) {
+        let now = self.clock.now();
+        if self.accept_paused_until.is_some_and(|until| until > now) {
             return;
         }
-        let was_paused = self.accept_paused_until.take().is_some();
+        self.accept_paused_until = None;
+        let mut made_room = false;
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = self.listener.as_ref().filter(|_| self.acceptable) else { return };
             match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
+                Ok((stream, peer)) => {
+                    self.admit(stream, peer, made_room);
+                    made_room = false;
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.acceptable = false,
                 Err(error) if no_room(&error) => {
-                    if !was_paused {
+                    if self.no_room_told.is_due(now) {
                         self.log.error(format_args!("cannot accept connections: {error}"));
                     }
-                    // The next attempt finds the descriptor of the connection that can best be spared.
-                    if let Some(victim) = self.connections.victim(self.clock.now()) {
-                        self.close(victim);
+                    match self.connections.victim(now) {
+                        Some(victim) if !made_room => {
+                            self.close(victim);
+                            made_room = true;
+                        }
+                        _ => {
+                            self.accept_paused_until = Some(now + ACCEPT_PAUSE_MS);
+                            return;
+                        }
                     }
-                    self.accept_paused_until = Some(self.clock.now() + ACCEPT_PAUSE_MS);
-                    return;
                 }
                 // The connection was gone before it was taken (accept(2): treat like "again").
                 Err(_) => {}
@@ -299,12 +333,12 @@ impl<'s> Server<'s> {
         }
     }
 
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+    /// Takes a connection. In a crowd, when another one had to go for it, its request is looked for at once, before it
+    /// has to go itself.
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr, made_room: bool) {
         let now = self.clock.now();
-        if self.connections.open() == self.connections.capacity()
-            && self.crowd_told.is_none_or(|told| now >= told + CROWD_TOLD_MS)
-        {
-            self.crowd_told = Some(now);
+        let full = self.connections.open() == self.connections.capacity();
+        if full && self.crowd_told.is_due(now) {
             self.log.info(format_args!(
                 "{} connections are open: new ones take the place of those that can best be spared",
                 self.connections.capacity()
@@ -314,11 +348,15 @@ impl<'s> Server<'s> {
         let id = self.connections.accept(peer, now);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, Token(id), interest);
+        let crowd = full || made_room;
         let queued = self.sockets[id].queued;
-        self.sockets[id] = Socket { stream: Some(stream), queued, ..Socket::default() };
+        self.sockets[id] =
+            Socket { stream: Some(stream), readable: crowd, writable: crowd, queued, ..Socket::default() };
         if let Err(error) = registered {
             self.log.error(format_args!("cannot wait for a connection: {error}"));
             self.close(id);
+        } else if crowd {
+            self.drive(id);
         }
     }
 
