@@ -4,7 +4,9 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -89,6 +91,15 @@ impl Server {
         Client::connect(self.address)
     }
 
+    /// A connection on which the server has taken `bytes`. It takes what comes in the order in which it comes, so it has
+    /// when another connection, begun later, has its answer.
+    pub fn begin(&self, bytes: &[u8]) -> Client {
+        let mut client = self.connect();
+        client.send(bytes);
+        assert_eq!(self.get("/health").code, 200);
+        client
+    }
+
     /// The response to one request on a connection of its own.
     pub fn get(&self, path: &str) -> Response {
         let mut client = self.connect();
@@ -106,6 +117,11 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("the server runs");
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs").count()
     }
 
     /// What the program prints on standard output, if that is a pipe.
@@ -146,7 +162,12 @@ impl Drop for Server {
 
 /// The program, in an environment that configures nothing.
 pub fn program() -> Command {
-    let mut command = Command::new(PROGRAM);
+    started_by(PROGRAM)
+}
+
+/// Another program, in the same environment, which starts the one under test.
+pub fn started_by(other: &str) -> Command {
+    let mut command = Command::new(other);
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("STATUS_") {
             command.env_remove(variable);
@@ -239,6 +260,22 @@ fn read_lines(source: impl Read + Send + 'static, lines: Arc<Lines>) -> JoinHand
         lines.more.notify_all();
     })
 }
+
+/// A status of so many bytes.
+pub fn status_of(size: usize) -> Vec<u8> {
+    match size {
+        2..8 => format!("{{{}}}", " ".repeat(size - 2)).into_bytes(),
+        _ => format!(r#"{{"x":"{}"}}"#, "a".repeat(size - 8)).into_bytes(),
+    }
+}
+
+/// The beginning of a post.
+pub const HALF_A_POST: &[u8] =
+    b"POST /api/status HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{";
+
+/// So many requests for a status of 1 MiB that the answers do not fit what the kernel holds for a client that does not
+/// read.
+pub const MORE_THAN_BUFFERS_HOLD: [&[u8]; 16] = [b"GET /status.json HTTP/1.1\r\nHost: test\r\n\r\n"; 16];
 
 /// The request that posts `status`; the connection stays open.
 pub fn post_request(status: &[u8]) -> Vec<u8> {
