@@ -308,7 +308,7 @@ impl<'s> Server<'s> {
             let Some(listener) = self.listener.as_ref().filter(|_| self.acceptable) else { return };
             match listener.accept() {
                 Ok((stream, peer)) => {
-                    self.admit(stream, peer, made_room);
+                    self.admit(stream, peer);
                     made_room = false;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.acceptable = false,
@@ -333,12 +333,11 @@ impl<'s> Server<'s> {
         }
     }
 
-    /// Takes a connection. In a crowd, when another one had to go for it, its request is looked for at once, before it
-    /// has to go itself.
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr, made_room: bool) {
+    /// Takes a connection. Its request is looked for at once: it may be there already, and in a crowd the connection may
+    /// be gone by the next turn.
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
         let now = self.clock.now();
-        let full = self.connections.open() == self.connections.capacity();
-        if full && self.crowd_told.is_due(now) {
+        if self.connections.open() == self.connections.capacity() && self.crowd_told.is_due(now) {
             self.log.info(format_args!(
                 "{} connections are open: new ones take the place of those that can best be spared",
                 self.connections.capacity()
@@ -348,14 +347,12 @@ impl<'s> Server<'s> {
         let id = self.connections.accept(peer, now);
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, Token(id), interest);
-        let crowd = full || made_room;
         let queued = self.sockets[id].queued;
-        self.sockets[id] =
-            Socket { stream: Some(stream), readable: crowd, writable: crowd, queued, ..Socket::default() };
+        self.sockets[id] = Socket { stream: Some(stream), readable: true, writable: true, queued, ..Socket::default() };
         if let Err(error) = registered {
             self.log.error(format_args!("cannot wait for a connection: {error}"));
             self.close(id);
-        } else if crowd {
+        } else {
             self.drive(id);
         }
     }

@@ -102,8 +102,8 @@ fn requests_that_were_sent_before_sigterm_are_answered_although_nobody_has_looke
     server.signal(Signal::TERM);
     server.signal(Signal::CONT);
     for client in &mut clients {
-        let response = client.response();
-        assert_eq!((response.code, response.field("Connection")), (200, Some("close")));
+        // Whether it says that it is the last one depends on what the server meets first, the request or the signal.
+        assert_eq!(client.response().code, 200);
         assert!(client.is_ended());
     }
     assert_eq!(server.wait().0.code(), Some(0));
@@ -434,6 +434,8 @@ fn assert_withstands(server: &Server, connections: usize) {
             client
         })
         .collect();
+    // The server counts in milliseconds, and who has just come is spared.
+    thread::sleep(Duration::from_millis(10));
     assert_eq!(server.get("/health").code, 200);
     let before = processor_time(server);
     thread::sleep(Duration::from_secs(1));
@@ -612,6 +614,7 @@ fn nothing_that_a_client_sends_can_forge_a_line_of_the_log() {
         let mut client = server.connect();
         client.send(b"G\x1b[2J\"T /health HTTP/1.1\r\nHost: test\r\n\r\n");
         assert!(client.response().code >= 400);
+        drop(client);
         server.signal(Signal::TERM);
         let (_, log) = server.wait();
 

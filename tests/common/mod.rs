@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
@@ -346,15 +346,25 @@ impl Client {
 
     fn read_some(&mut self) -> usize {
         let mut buffer = [0; 65536];
-        let read = self.stream.read(&mut buffer).expect("the server answers");
+        let read = self.read(&mut buffer).expect("the server answers");
         self.ahead.extend_from_slice(&buffer[..read]);
         read
+    }
+
+    /// A child that exits interrupts a read that has a time-out, now and then.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
     }
 
     /// Whether the server ends the connection, orderly and without another byte.
     pub fn is_ended(&mut self) -> bool {
         assert!(self.ahead.is_empty(), "more came: {:?}", self.ahead.escape_ascii().to_string());
-        match self.stream.read(&mut [0; 1]) {
+        match self.read(&mut [0; 1]) {
             Ok(0) => true,
             Ok(_) => panic!("more came"),
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
