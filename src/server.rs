@@ -129,12 +129,14 @@ pub struct Server<'s> {
 }
 
 impl<'s> Server<'s> {
-    /// Reads the seed, listens, and takes over the signals SIGTERM, SIGINT and SIGHUP. All the memory that the server
+    /// Takes over the signals SIGTERM, SIGINT and SIGHUP, reads the seed, and listens. All the memory that the server
     /// will use is taken here.
     ///
     /// # Errors
     /// See [`ServerError`].
     pub fn start(config: &Config, storage: &'s mut Storage) -> Result<Self, ServerError> {
+        // First of all: to PID 1 a signal that it does not handle yet is lost.
+        let mut signals = stop_signals()?;
         let clock = Clock::new();
         let log = Log::new(config.log_level, config.log_format, *clock.date());
         let max_bytes = config.limits.max_bytes;
@@ -157,10 +159,8 @@ impl<'s> Server<'s> {
         let address = listener.local_addr()?;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut signals = stop_signals()?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        log.info(format_args!("listening on {address}"));
-        Ok(Server {
+        let server = Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             signals,
@@ -178,7 +178,9 @@ impl<'s> Server<'s> {
             log,
             grace: config.shutdown_grace * 1000,
             grace_ends: None,
-        })
+        };
+        server.log.info(format_args!("listening on {address}"));
+        Ok(server)
     }
 
     /// Where it listens.
