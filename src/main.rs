@@ -8,13 +8,12 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use gitops_status_server::config::{self, Command};
-use gitops_status_server::connections::Storage;
 use gitops_status_server::healthcheck;
 use gitops_status_server::json;
-use gitops_status_server::server::Server;
+use gitops_status_server::server::{Memory, Server};
 
 /// A `static`, for what nobody writes is not resident; its lock is taken once.
-static STORAGE: Mutex<Storage> = Mutex::new(Storage::new());
+static MEMORY: Mutex<Memory> = Mutex::new(Memory::new());
 
 const FAILED: u8 = 1;
 const BAD_USAGE: u8 = 2;
@@ -26,8 +25,8 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Serve(config) => {
-            let mut storage = STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
-            match Server::start(&config, &mut storage).and_then(|mut server| server.run()) {
+            let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+            match Server::start(&config, &mut memory).and_then(|mut server| server.run()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => complain(&error, FAILED),
             }

@@ -46,6 +46,26 @@ const TELL_AGAIN_MS: u64 = 60_000;
 /// of the signal pipe, and some to spare.
 const DESCRIPTORS_RESERVED: u64 = 10;
 
+/// The memory of a server. It is meant to be a `static`: what is never written is never resident.
+pub struct Memory {
+    storage: Storage,
+    /// What one read takes.
+    buffer: [u8; READ_MAX],
+}
+
+impl Memory {
+    /// Memory that nobody uses yet.
+    pub const fn new() -> Self {
+        Memory { storage: Storage::new(), buffer: [0; READ_MAX] }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Why a server does not start or stops.
 #[derive(Debug)]
 pub enum ServerError {
@@ -120,7 +140,7 @@ pub struct Server<'s> {
     connections: Connections<'s>,
     /// The connections that something can be done for.
     ready: heapless::Deque<u16, CONNECTIONS_CAPACITY>,
-    buffer: Box<[u8]>,
+    buffer: &'s mut [u8; READ_MAX],
     clock: Clock,
     log: Log,
     grace: u64,
@@ -134,7 +154,7 @@ impl<'s> Server<'s> {
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn start(config: &Config, storage: &'s mut Storage) -> Result<Self, ServerError> {
+    pub fn start(config: &Config, memory: &'s mut Memory) -> Result<Self, ServerError> {
         // First of all: to PID 1 a signal that it does not handle yet is lost.
         let mut signals = stop_signals()?;
         let clock = Clock::new();
@@ -145,6 +165,7 @@ impl<'s> Server<'s> {
             "gitops-status-server {}: statuses of at most {max_bytes} bytes, at most {count} connections",
             env!("CARGO_PKG_VERSION")
         ));
+        let Memory { storage, buffer } = memory;
         let mut connections = Connections::new(storage, count, config.limits);
         if let Some(path) = &config.seed_file {
             let size = store::load_seed(path, max_bytes, connections.snapshots()).map_err(ServerError::Seed)?;
@@ -173,7 +194,7 @@ impl<'s> Server<'s> {
             sockets: (0..count).map(|_| Socket::default()).collect(),
             connections,
             ready: heapless::Deque::new(),
-            buffer: vec![0; READ_MAX].into(),
+            buffer,
             clock,
             log,
             grace: config.shutdown_grace * 1000,

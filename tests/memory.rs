@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{Client, PATIENCE, Server, Signal, post_request};
 use gitops_status_server::config;
-use gitops_status_server::connections::Storage;
+use gitops_status_server::server::{Memory, Server as Serving};
 
 const NAME: &str = "nothing_that_is_sent_makes_the_server_allocate";
 const AS_SERVER: &str = "MEMORY_TEST_AS_SERVER";
@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-static STORAGE: Mutex<Storage> = Mutex::new(Storage::new());
+static MEMORY: Mutex<Memory> = Mutex::new(Memory::new());
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -76,9 +76,8 @@ fn main() {
 fn serve(arguments: Vec<String>) {
     let arguments = arguments.into_iter().map(OsString::from);
     let Ok(config::Command::Serve(config)) = config::read(arguments, |_| None) else { panic!("bad arguments") };
-    let mut storage = STORAGE.lock().unwrap();
-    let mut server =
-        gitops_status_server::server::Server::start(&config, &mut storage).unwrap_or_else(|error| panic!("{error}"));
+    let mut memory = MEMORY.lock().unwrap();
+    let mut server = Serving::start(&config, &mut memory).unwrap_or_else(|error| panic!("{error}"));
     // That the allocator counts at all is seen here.
     COUNTED.store(true, Ordering::Relaxed);
     drop(std::hint::black_box(Box::new(1)));
