@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use crate::connection::{Connection, Inbox, Limits, Next, Phase, Shared, Turn};
 use crate::render::prepare;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{SlotId, Snapshots};
 use crate::status;
 
 /// The most connections that can be configured.
@@ -86,6 +86,11 @@ impl<'s> Connections<'s> {
     /// The statuses.
     pub fn snapshots(&mut self) -> &mut Snapshots {
         self.shared.snapshots
+    }
+
+    /// Makes what was put into `slot` the current status; it was found to be one.
+    pub fn publish(&mut self, slot: SlotId) {
+        self.shared.snapshots.publish(slot, prepare);
     }
 
     /// How many connections can be open at once.

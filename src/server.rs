@@ -168,7 +168,9 @@ impl<'s> Server<'s> {
         let Memory { storage, buffer } = memory;
         let mut connections = Connections::new(storage, count, config.limits);
         if let Some(path) = &config.seed_file {
-            let size = store::load_seed(path, max_bytes, connections.snapshots()).map_err(ServerError::Seed)?;
+            let slot = store::load_seed(path, max_bytes, connections.snapshots()).map_err(ServerError::Seed)?;
+            let size = connections.snapshots().slot(slot).bytes().len();
+            connections.publish(slot);
             log.info(format_args!("seed file {}: {size} bytes", path.display()));
         }
 

@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crate::render::prepare;
-use crate::snapshot::Snapshots;
+use crate::snapshot::{SlotId, Snapshots};
 use crate::status::{self, Refusal};
 
 /// Why a seed file is not the first status.
@@ -34,15 +33,15 @@ impl fmt::Display for SeedError {
     }
 }
 
-/// Makes the content of the file at `path` the current status and gives its size in bytes.
+/// Reads the content of the file at `path` into a slot, to be published.
 ///
 /// # Errors
 /// The file cannot be read, or what it holds is not accepted as a status of at most `limit` bytes.
-pub fn load_seed(path: &Path, limit: usize, snapshots: &mut Snapshots) -> Result<usize, SeedError> {
+pub fn load_seed(path: &Path, limit: usize, snapshots: &mut Snapshots) -> Result<SlotId, SeedError> {
     read_seed(path, limit, snapshots).map_err(|reason| SeedError { path: path.to_owned(), reason })
 }
 
-fn read_seed(path: &Path, limit: usize, snapshots: &mut Snapshots) -> Result<usize, Reason> {
+fn read_seed(path: &Path, limit: usize, snapshots: &mut Snapshots) -> Result<SlotId, Reason> {
     // Looked at before it is opened, for to open a pipe is to wait for somebody.
     if !std::fs::metadata(path).map_err(Reason::Io)?.is_file() {
         return Err(Reason::NotAFile);
@@ -68,8 +67,10 @@ fn read_seed(path: &Path, limit: usize, snapshots: &mut Snapshots) -> Result<usi
         }
     };
     match result {
-        Ok(()) => snapshots.publish(slot, prepare),
-        Err(_) => snapshots.abandon(slot),
+        Ok(()) => Ok(slot),
+        Err(reason) => {
+            snapshots.abandon(slot);
+            Err(reason)
+        }
     }
-    result.map(|()| size)
 }
