@@ -21,7 +21,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::event::{Event, Journal};
 use crate::http::framing::{Decoder, Length};
-use crate::http::head::{self, HEAD_MAX, Head, Method};
+use crate::http::head::{self, Begun, HEAD_MAX, Head, Method};
 use crate::http::response::{CONTINUE, Code, Date, Persistence, Rendered, Writer};
 use crate::render::{self, Manner};
 use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation};
@@ -32,6 +32,8 @@ use crate::status::{self, Refusal};
 pub const LINGER_QUIET_MS: u64 = 5_000;
 /// How long, in milliseconds, a connection may linger at all.
 pub const LINGER_MS: u64 = 30_000;
+/// How long, in milliseconds, it may still linger when the server is about to exit.
+pub const LINGER_AT_EXIT_MS: u64 = 500;
 /// How many bytes of a request that is refused already are read and dropped.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
 
@@ -115,6 +117,8 @@ pub struct Connection {
     phase: Phase,
     after: After,
     peer: SocketAddr,
+    /// How many connections came before it.
+    number: u64,
     /// When the phase began; while sending, when there was progress last.
     since: u64,
     /// When something has to have happened; 0 for never.
@@ -126,8 +130,8 @@ pub struct Connection {
     body: Option<SlotId>,
     keep_alive: bool,
     version_10: bool,
-    /// What there is of a head that is not whole asks for HEAD.
-    head_only: bool,
+    /// The method of a head that is not whole, or refused.
+    begun: Begun,
     /// It was kept open behind a response.
     kept: bool,
     /// The peer will send no more.
@@ -146,6 +150,7 @@ impl Connection {
         phase: Phase::Closed,
         after: After::Close,
         peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        number: 0,
         since: 0,
         deadline: 0,
         received: 0,
@@ -153,7 +158,7 @@ impl Connection {
         body: None,
         keep_alive: false,
         version_10: false,
-        head_only: false,
+        begun: Begun::Unknown,
         kept: false,
         input_ended: false,
         content: None,
@@ -162,10 +167,11 @@ impl Connection {
         sent: 0,
     };
 
-    /// Begins anew, for a connection from `peer`.
-    pub fn open(&mut self, peer: SocketAddr, shared: &Shared<'_>, now: u64) {
+    /// Begins anew, for a connection from `peer` before which `number` others came.
+    pub fn open(&mut self, peer: SocketAddr, number: u64, shared: &Shared<'_>, now: u64) {
         debug_assert_eq!(self.phase, Phase::Closed);
         self.peer = peer;
+        self.number = number;
         self.kept = false;
         self.input_ended = false;
         self.idle(shared, now);
@@ -191,6 +197,10 @@ impl Connection {
 
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -276,14 +286,14 @@ impl Connection {
         let head = match head::parse(input, &mut room) {
             Ok(Some(head)) => head,
             Ok(None) => {
-                self.head_only = head::begins_as_head_request(input);
+                self.begun = Begun::of(input);
                 if self.phase == Phase::Idle {
                     self.enter(Phase::Head, turn.now, shared.limits.head_timeout);
                 }
                 return 0;
             }
             Err(error) => {
-                self.head_only = head::begins_as_head_request(input);
+                self.begun = Begun::of(input);
                 self.unread();
                 self.refuse(Problem::Head(error), &self.unknown_request(), shared, turn);
                 return input.len();
@@ -404,7 +414,12 @@ impl Connection {
 
     /// A request whose head was never whole, or is refused.
     fn unknown_request(&self) -> Request<'static> {
-        Request { method: "-", target: "-", length: Some(0), head_only: self.head_only }
+        let method = match self.begun {
+            Begun::Unknown => "-",
+            Begun::Head => "HEAD",
+            Begun::Post => "POST",
+        };
+        Request { method, target: "-", length: Some(0), head_only: self.begun == Begun::Head }
     }
 
     fn persistence(&self, shared: &Shared<'_>) -> Persistence {
@@ -510,6 +525,13 @@ impl Connection {
         }
         if self.phase == Phase::Idle && shared.shutting_down {
             self.phase = Phase::Closed;
+        }
+    }
+
+    /// The server is about to exit: who has its last answer has little time left to read it.
+    pub fn hasten(&mut self, now: u64) {
+        if matches!(self.phase, Phase::Shut | Phase::Linger) {
+            self.deadline = self.deadline.min(now + LINGER_AT_EXIT_MS);
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Connections<'s> {
     deadlines: &'s mut [u64],
     free: &'s mut heapless::Vec<u16, CONNECTIONS_CAPACITY>,
     used: &'s mut usize,
+    /// How many connections there were.
+    accepted: u64,
     shared: Shared<'s>,
 }
 
@@ -79,6 +81,7 @@ impl<'s> Connections<'s> {
             deadlines: &mut deadlines[..count],
             free,
             used,
+            accepted: 0,
             shared: Shared { snapshots, limits, shutting_down: false },
         }
     }
@@ -115,7 +118,8 @@ impl<'s> Connections<'s> {
             }
         };
         *self.used = (*self.used).max(id + 1);
-        self.connections[id].open(peer, &self.shared, now);
+        self.connections[id].open(peer, self.accepted, &self.shared, now);
+        self.accepted += 1;
         self.settle(id);
         id
     }
@@ -137,7 +141,9 @@ impl<'s> Connections<'s> {
             }
         };
         let open = self.connections[..*self.used].iter().enumerate();
-        open.filter_map(|(id, connection)| spare(connection).map(|rank| (rank, id))).min().map(|(_, id)| id)
+        // Of two that are alike to the millisecond, the one that came first goes.
+        let ranked = open.filter_map(|(id, connection)| Some((spare(connection)?, connection.number(), id)));
+        ranked.min().map(|(.., id)| id)
     }
 
     /// What connection `id` waits for.
@@ -153,6 +159,9 @@ impl<'s> Connections<'s> {
     /// See [`Connection::receive`].
     pub fn receive(&mut self, id: usize, input: &[u8], turn: &mut Turn<'_>) {
         self.connections[id].receive(&mut self.inboxes[id], input, &mut self.shared, turn);
+        if self.shared.shutting_down {
+            self.connections[id].hasten(turn.now);
+        }
         self.settle(id);
     }
 
@@ -176,6 +185,9 @@ impl<'s> Connections<'s> {
     /// See [`Connection::write_side_shut`].
     pub fn write_side_shut(&mut self, id: usize, now: u64) {
         self.connections[id].write_side_shut(now);
+        if self.shared.shutting_down {
+            self.connections[id].hasten(now);
+        }
         self.settle(id);
     }
 
@@ -207,8 +219,12 @@ impl<'s> Connections<'s> {
     }
 
     /// From now on every response is the last one of its connection, and nobody is told that the server is ready.
-    pub fn shut_down(&mut self) {
+    pub fn shut_down(&mut self, now: u64) {
         self.shared.shutting_down = true;
+        for id in 0..*self.used {
+            self.connections[id].hasten(now);
+            self.settle(id);
+        }
     }
 
     /// Whether [`shut_down`](Self::shut_down) was called.
@@ -225,7 +241,7 @@ impl<'s> Connections<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{LINGER_MS, LINGER_QUIET_MS};
+    use crate::connection::{LINGER_AT_EXIT_MS, LINGER_MS, LINGER_QUIET_MS};
     use crate::event::{Event, Journal};
     use crate::http::response::Date;
     use crate::snapshot::PAST_MAX;
@@ -408,6 +424,38 @@ mod tests {
     }
 
     #[test]
+    fn of_those_that_came_in_the_same_millisecond_the_first_goes_first() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let opened: Vec<_> = (0..8).map(|_| world.open("GET /")).collect();
+        world.connections.close(opened[0]);
+        assert_eq!(world.open(""), opened[0]);
+        for expected in [1, 2, 3, 4, 5, 6, 7, 0] {
+            assert_eq!(world.open("GET /"), opened[expected]);
+        }
+    }
+
+    #[test]
+    fn who_has_its_last_answer_does_not_hold_up_the_end() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let id = world.open("GET / HTTP/1.1\r\n\r\n");
+        world.send(id);
+        world.connections.write_side_shut(id, world.now);
+        assert_eq!(world.connections.deadline(), Some(world.now + LINGER_QUIET_MS));
+        world.connections.shut_down(world.now);
+        assert_eq!(world.expire(id, LINGER_AT_EXIT_MS), "");
+        assert_eq!(world.connections.next(id), Next::Close);
+        world.connections.close(id);
+
+        let id = world.open("GET / HTTP/1.1\r\n\r\n");
+        world.send(id);
+        world.connections.write_side_shut(id, world.now);
+        world.receive(id, GET);
+        assert_eq!(world.expire(id, LINGER_AT_EXIT_MS), "");
+    }
+
+    #[test]
     fn nothing_is_lost_with_a_connection_that_makes_room() {
         let mut storage = storage();
         let mut world = World::new(&mut storage, 8);
@@ -448,7 +496,7 @@ mod tests {
         let mut storage = storage();
         let mut world = World::new(&mut storage, 8);
         let (half, whole) = (world.open("GET /ready HTTP/1.1\r\n"), world.open(GET));
-        world.connections.shut_down();
+        world.connections.shut_down(world.now);
         world.receive(half, "Host: x\r\n\r\n");
         let ready = world.send(half);
         assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("\r\nConnection: close\r\n"), "{ready}");

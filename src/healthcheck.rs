@@ -83,7 +83,8 @@ fn status_line(url: &Url) -> io::Result<String> {
     };
     let mut stream = connect(url, left)?;
     stream.set_write_timeout(Some(left()?))?;
-    write!(stream, "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", url.target, url.authority)?;
+    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", url.target, url.authority);
+    stream.write_all(request.as_bytes())?;
     let mut response = Vec::new();
     let mut buffer = [0; 512];
     while response.len() < RESPONSE_MAX {

@@ -297,7 +297,7 @@ impl<'s> Server<'s> {
 
     /// Takes no more connections, closes the idle ones, and lets the others finish.
     fn shut_down(&mut self) {
-        self.connections.shut_down();
+        self.connections.shut_down(self.clock.now());
         self.grace_ends = Some(self.clock.now() + self.grace);
         // Who is connected already may have sent a request.
         self.acceptable = true;

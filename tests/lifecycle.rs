@@ -645,3 +645,19 @@ fn nothing_that_a_client_sends_can_forge_a_line_of_the_log() {
         }
     }
 }
+
+#[test]
+fn a_post_that_is_refused_by_its_head_is_in_the_log_too() {
+    let server = start(&[]);
+    for (fields, reason) in [
+        ("Content-Length: 2\r\n", "needs a Host header"),
+        ("Host: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n", "Two Content-Length headers differ"),
+        ("Host: x\r\nExpect: tea\r\n", "Unknown expectation"),
+    ] {
+        let mut client = server.connect();
+        client.send(format!("POST /api/status HTTP/1.1\r\n{fields}\r\n").as_bytes());
+        assert!(client.response().message().contains(reason));
+        let log = server.wait_for_log(reason);
+        assert!(log.lines().last().unwrap().contains("info refused status"), "{log}");
+    }
+}

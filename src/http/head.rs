@@ -203,9 +203,26 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], room: &'h mut FieldLines<'b>) -> Result<Op
     }))
 }
 
-/// Whether a head that is not whole, or refused, begins like one that wants no content in its response.
-pub fn begins_as_head_request(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HEAD ")
+/// What can be told of the method of a head that is not whole, or refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing that matters.
+    Unknown,
+    /// `HEAD`, whose response has no content.
+    Head,
+    /// `POST`
+    Post,
+}
+
+impl Begun {
+    /// Looks at the first word of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        match bytes {
+            [b'H', b'E', b'A', b'D', b' ', ..] => Begun::Head,
+            [b'P', b'O', b'S', b'T', b' ', ..] => Begun::Post,
+            _ => Begun::Unknown,
+        }
+    }
 }
 
 /// What is known of the target when the head is not whole.
