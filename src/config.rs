@@ -129,7 +129,6 @@ pub fn read(
 ) -> Result<Command, UsageError> {
     let mut flags = [const { None }; OPTIONS.len()];
     let mut parser = lexopt::Parser::from_args(arguments);
-    let unexpected = |argument: &dyn fmt::Display| UsageError(format!("unexpected argument {argument}"));
     while let Some(argument) = parser.next().map_err(needless_value)? {
         match argument {
             lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(&mut parser, "--help", Command::Help),
@@ -150,7 +149,7 @@ pub fn read(
             lexopt::Arg::Value(word) if word == "healthcheck" && flags.iter().all(Option::is_none) => {
                 return healthcheck(&mut parser, environment);
             }
-            lexopt::Arg::Value(word) => return Err(unexpected(&word.display())),
+            lexopt::Arg::Value(word) => return Err(UsageError(format!("unexpected argument {}", word.display()))),
         }
     }
     let given = |index: usize| Given {

@@ -156,10 +156,9 @@ impl Line {
     }
 
     /// Adds what a client said.
-    fn value(&mut self, name: &str, characters: impl Iterator<Item = char>) -> fmt::Result {
+    fn value(&mut self, name: &str, mut characters: impl Iterator<Item = char>) -> fmt::Result {
         self.name(name)?;
         self.text.write_char('"')?;
-        let mut characters = characters.into_iter();
         escape(&mut self.text, characters.by_ref().take(VALUE_MAX))?;
         self.text.write_str(if characters.next().is_some() { "…\"" } else { "\"" })
     }

@@ -129,7 +129,6 @@ pub struct Server<'s> {
     events: Events,
     signals: Signals,
     listener: Option<TcpListener>,
-    address: SocketAddr,
     /// Whether there may be connections to accept.
     acceptable: bool,
     /// Until when nothing is accepted.
@@ -188,7 +187,6 @@ impl<'s> Server<'s> {
             events: Events::with_capacity(EVENTS_MAX),
             signals,
             listener: Some(listener),
-            address,
             acceptable: false,
             accept_paused_until: None,
             crowd_told: Told::default(),
@@ -204,11 +202,6 @@ impl<'s> Server<'s> {
         };
         server.log.info(format_args!("listening on {address}"));
         Ok(server)
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Serves until a signal ends it.
@@ -412,11 +405,8 @@ impl<'s> Server<'s> {
                             self.connections.receive(id, &self.buffer[..bytes], &mut turn);
                             self.close_overdue_readers();
                         }
-                        Err(error) => match error.kind() {
-                            ErrorKind::WouldBlock => *readable = false,
-                            ErrorKind::Interrupted => {}
-                            _ => return self.close(id),
-                        },
+                        Err(error) if goes_on(&error, readable) => {}
+                        Err(_) => return self.close(id),
                     }
                 }
                 Next::Write => {
@@ -433,11 +423,8 @@ impl<'s> Server<'s> {
                             self.connections.sent(id, bytes, *readable, &mut turn);
                             self.close_overdue_readers();
                         }
-                        Err(error) => match error.kind() {
-                            ErrorKind::WouldBlock => *writable = false,
-                            ErrorKind::Interrupted => {}
-                            _ => return self.close(id),
-                        },
+                        Err(error) if goes_on(&error, writable) => {}
+                        Err(_) => return self.close(id),
                     }
                 }
                 Next::ShutWrite => {
@@ -471,6 +458,16 @@ fn queue(ready: &mut heapless::Deque<u16, CONNECTIONS_CAPACITY>, socket: &mut So
         socket.queued = true;
         ready.push_back(id as u16).expect("each connection is queued once");
     }
+}
+
+/// Whether a socket is still of use after this error; `ready` says then whether it is ready for the same call.
+fn goes_on(error: &io::Error, ready: &mut bool) -> bool {
+    match error.kind() {
+        ErrorKind::WouldBlock => *ready = false,
+        ErrorKind::Interrupted => {}
+        _ => return false,
+    }
+    true
 }
 
 /// Sends as much as the socket takes, in one call.
