@@ -26,7 +26,7 @@ use crate::http::response::{CONTINUE, Code, Date, Persistence, Rendered, Writer}
 use crate::render::{self, Manner};
 use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation};
 use crate::snapshot::{SlotId, Snapshots};
-use crate::status::{self, Refusal};
+use crate::status::{self, Refusal, STATUS_CAPACITY};
 
 /// How long, in milliseconds, a connection that lingers may send nothing before it is closed.
 pub const LINGER_QUIET_MS: u64 = 5_000;
@@ -37,13 +37,19 @@ pub const LINGER_AT_EXIT_MS: u64 = 500;
 /// How many bytes of a request that is refused already are read and dropped.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
 
+/// Credit for a body that has just begun: as if so many bytes of it had come in [`CREDIT_MS`] before. It makes a body that
+/// has just begun fast, and one that has stopped slower from moment to moment.
+const CREDIT_BYTES: u64 = STATUS_CAPACITY as u64;
+/// See [`CREDIT_BYTES`]. Together they say that the largest status within a second is fast.
+const CREDIT_MS: u64 = 1_000;
+
 /// Bytes that came and were not used yet: a head that is not whole, or requests behind the one that is answered.
 pub type Inbox = heapless::Vec<u8, HEAD_MAX>;
 
 /// What is configured about connections. All times are in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The largest status, in bytes, at most [`STATUS_CAPACITY`](status::STATUS_CAPACITY).
+    /// The largest status, in bytes, at most [`STATUS_CAPACITY`].
     pub max_bytes: usize,
     /// For a whole request head, from its first byte.
     pub head_timeout: u64,
@@ -211,8 +217,15 @@ impl Connection {
         self.since
     }
 
-    pub(crate) fn received(&self) -> u64 {
-        self.received
+    /// Whether it has a body buffer.
+    pub(crate) fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// How fast its body comes, in bytes a second.
+    pub(crate) fn pace(&self, now: u64) -> u64 {
+        let age = now.saturating_sub(self.since);
+        (self.received + CREDIT_BYTES).saturating_mul(1_000) / (age + CREDIT_MS)
     }
 
     /// Whether it is sent from this slot.
@@ -567,6 +580,20 @@ impl Connection {
                 self.refuse(Problem::BodyTimeout, &Request::POST, shared, turn);
             }
             Phase::Idle | Phase::Send | Phase::Shut | Phase::Linger | Phase::Closed => self.phase = Phase::Closed,
+        }
+    }
+
+    /// There are too many bodies on their way in, and this one is the slowest: its buffer goes to others.
+    pub fn yield_body(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        if self.phase == Phase::Send && self.sent > 0 {
+            // Half of a 100 is out, so nothing else can be said; and who does not read 25 bytes would not hear it.
+            self.phase = Phase::Closed;
+            if let Some(slot) = self.body.take() {
+                shared.snapshots.abandon(slot);
+            }
+        } else {
+            self.unread();
+            self.refuse(Problem::Busy, &Request::POST, shared, turn);
         }
     }
 

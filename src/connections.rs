@@ -135,8 +135,7 @@ impl<'s> Connections<'s> {
                 Phase::Shut | Phase::Linger => Some((0, u64::MAX - age)),
                 Phase::Idle if connection.is_kept() => Some((1, u64::MAX - age)),
                 Phase::Idle | Phase::Head => Some((2, u64::MAX - age)),
-                // Bytes a second, a thousand times as fine; what has just begun counts as fast.
-                Phase::Body => Some((3, (connection.received() + 1).saturating_mul(1_000_000) / (age + 1))),
+                Phase::Body => Some((3, connection.pace(now))),
                 Phase::Send => Some((4, u64::MAX - age)),
             }
         };
@@ -216,6 +215,21 @@ impl<'s> Connections<'s> {
     pub fn overdue_reader(&self) -> Option<usize> {
         let slot = self.shared.snapshots.overdue()?;
         self.connections[..*self.used].iter().position(|connection| connection.reads(slot))
+    }
+
+    /// The connection that sends its body slowest, when there are too many bodies on their way in, after it has been told.
+    /// To be called behind everything that takes bytes: who sent all of its body in them is not among those compared.
+    pub fn crowd_out(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
+        if !self.shared.snapshots.is_crowded() {
+            return None;
+        }
+        let open = self.connections[..*self.used].iter().enumerate();
+        let posting = open.filter(|(_, connection)| connection.has_body());
+        let ranked = posting.map(|(id, connection)| (connection.pace(turn.now), connection.number(), id));
+        let (.., id) = ranked.min()?;
+        self.connections[id].yield_body(&mut self.shared, turn);
+        self.settle(id);
+        Some(id)
     }
 
     /// From now on every response is the last one of its connection, and nobody is told that the server is ready.
@@ -406,7 +420,7 @@ mod tests {
             world.open(input)
         };
         let sending = [opened(GET), opened(GET)];
-        let fast = opened(&std::format!("{POST_HEAD}{{\"a\": "));
+        let fast = opened(&std::format!("{}{}", POST_HEAD.replace("Length: 9", "Length: 60000"), "x".repeat(8_000)));
         let slow = opened(&std::format!("{POST_HEAD}{{"));
         let heads = [opened("GET /"), opened("GET")];
         let silent = opened("");
@@ -469,6 +483,54 @@ mod tests {
         }
         let id = world.open(&std::format!("{POST_HEAD}{{\"a\": 12}}"));
         assert!(world.send(id).ends_with("\"status\":{\"a\": 12}}"));
+    }
+
+    #[test]
+    fn with_too_many_bodies_on_their_way_the_slowest_gives_up_its_buffer() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let whole = std::format!("{POST_HEAD}{{\"a\": 1 }}");
+        let expecting = POST_HEAD.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+        let large = POST_HEAD.replace("Length: 9", "Length: 60000");
+        // The first one is the oldest, and has sent by far the most.
+        let fast = world.open(&large);
+        world.receive(fast, &"x".repeat(8_000));
+        world.now += 1;
+        let unasked = world.open(&expecting);
+        world.now += 1;
+        let half_asked = world.open(&expecting);
+        world.turn(|connections, turn| connections.sent(half_asked, 1, false, turn));
+        world.now += 1;
+        let silent = world.open(POST_HEAD);
+        let crowded_out = |world: &mut World<'_>| world.turn(|connections, turn| connections.crowd_out(turn));
+        assert_eq!(crowded_out(&mut world), None);
+
+        // Who sends all of it at once needs nobody's place.
+        let poster = world.open(&whole);
+        assert_eq!(crowded_out(&mut world), None);
+        assert!(world.send(poster).starts_with("HTTP/1.1 200 "));
+
+        world.now += 2;
+        let mut begin = |expected| {
+            world.receive(poster, POST_HEAD);
+            assert_eq!(crowded_out(&mut world), Some(expected));
+            assert_eq!(crowded_out(&mut world), None);
+            let told = world.send(expected);
+            world.receive(poster, "{\"a\": 2 }");
+            assert!(world.send(poster).starts_with("HTTP/1.1 200 "));
+            // Somebody else takes what is free now.
+            world.open(POST_HEAD);
+            world.now += 1;
+            told
+        };
+        // It was not asked for its body yet, so it is told instead.
+        let told = begin(unasked);
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\r\nRetry-After: 1\r\n"), "{told}");
+        // Half of the question is out.
+        assert_eq!(begin(half_asked), "");
+        assert!(begin(silent).starts_with("HTTP/1.1 503 "));
+        assert_eq!(world.connections.next(unasked), Next::ShutWrite);
+        assert_eq!(world.connections.next(half_asked), Next::Close);
     }
 
     #[test]

@@ -403,7 +403,7 @@ impl<'s> Server<'s> {
                         Ok(bytes) => {
                             *readable = bytes == wanted || *read_closed;
                             self.connections.receive(id, &self.buffer[..bytes], &mut turn);
-                            self.close_overdue_readers();
+                            self.make_room();
                         }
                         Err(error) if goes_on(&error, readable) => {}
                         Err(_) => return self.close(id),
@@ -421,7 +421,7 @@ impl<'s> Server<'s> {
                     match send(stream, self.connections.output(id)) {
                         Ok(bytes) => {
                             self.connections.sent(id, bytes, *readable, &mut turn);
-                            self.close_overdue_readers();
+                            self.make_room();
                         }
                         Err(error) if goes_on(&error, writable) => {}
                         Err(_) => return self.close(id),
@@ -439,10 +439,15 @@ impl<'s> Server<'s> {
         queue(&mut self.ready, &mut self.sockets[id], id);
     }
 
-    /// The slots of past statuses are few: who still reads the oldest has to go when there are too many.
-    fn close_overdue_readers(&mut self) {
+    /// The slots for statuses are few: with too many past ones, who still reads the oldest has to go; with too many on
+    /// their way in, who sends slowest.
+    fn make_room(&mut self) {
         while let Some(id) = self.connections.overdue_reader() {
             self.close(id);
+        }
+        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
+        while let Some(id) = self.connections.crowd_out(&mut turn) {
+            queue(&mut self.ready, &mut self.sockets[id], id);
         }
     }
 

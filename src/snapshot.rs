@@ -11,7 +11,8 @@ use siphasher::sip::SipHasher24;
 use crate::http::response::Rendered;
 use crate::status::STATUS_CAPACITY;
 
-/// How many bodies can be on their way in at once.
+/// How many bodies can be on their way in at once. One more is taken before the slowest has to go, so that a body which
+/// comes at once never meets a full house.
 pub const BODIES_MAX: usize = 4;
 
 /// How many past snapshots may stay for readers who have not finished; more, and the readers of the oldest have to go.
@@ -19,7 +20,7 @@ pub const PAST_MAX: usize = 3;
 
 /// How many slots there are: one for the current status, and one for each that can be taken beside it. There is always
 /// one for a body that may be received.
-pub const SLOTS: usize = 1 + BODIES_MAX + PAST_MAX;
+pub const SLOTS: usize = 1 + (BODIES_MAX + 1) + PAST_MAX;
 const _: () = assert!(SLOTS <= u8::MAX as usize);
 
 /// One of the slots.
@@ -146,9 +147,10 @@ impl Snapshots {
         self.publish(slot, prepare);
     }
 
-    /// Takes a slot for a body, or `None` when [`BODIES_MAX`] are taken.
+    /// Takes a slot for a body, or `None` when [`BODIES_MAX`] and one more are taken. That one more has to be published
+    /// or abandoned, or another one in its place, before the next: see [`is_crowded`](Self::is_crowded).
     pub fn reserve(&mut self) -> Option<SlotId> {
-        if usize::from(self.bodies) == BODIES_MAX {
+        if self.is_crowded() {
             return None;
         }
         let free = self.free.pop()?;
@@ -157,6 +159,11 @@ impl Snapshots {
         slot.used = Use::Body;
         slot.bytes.clear();
         Some(SlotId(free))
+    }
+
+    /// Whether there are more than [`BODIES_MAX`] bodies: one of them has to go.
+    pub fn is_crowded(&self) -> bool {
+        usize::from(self.bodies) > BODIES_MAX
     }
 
     /// Adds `bytes` to the body in `id`. The caller keeps within [`STATUS_CAPACITY`].
@@ -288,12 +295,14 @@ mod tests {
             assert_eq!(snapshots.overdue(), None);
         }
         let bodies: std::vec::Vec<_> = core::iter::from_fn(|| snapshots.reserve()).collect();
-        assert_eq!(bodies.len(), BODIES_MAX);
+        assert_eq!(bodies.len(), BODIES_MAX + 1);
+        assert!(snapshots.is_crowded());
         pins.push(snapshots.pin_current());
         snapshots.publish(bodies[0], |_, _, _| {});
         assert_eq!(snapshots.overdue(), Some(pins[0]));
         snapshots.unpin(pins[0]);
         assert_eq!(snapshots.overdue(), None);
+        assert!(!snapshots.is_crowded());
         assert!(snapshots.reserve().is_some());
         assert!(snapshots.reserve().is_none());
     }

@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
@@ -1354,7 +1355,7 @@ fn a_refusal_is_read_by_a_client_that_is_still_sending_10_megabytes() {
 }
 
 #[test]
-fn a_post_that_finds_no_buffer_is_told_to_come_again() {
+fn when_every_body_buffer_is_taken_the_slowest_post_is_told_to_come_again() {
     let server = Server::start(&[]);
     let expecting = post(&format!("{LENGTH}Expect: 100-continue\r\n"), "");
     let begin = || {
@@ -1364,9 +1365,7 @@ fn a_post_that_finds_no_buffer_is_told_to_come_again() {
         assert_eq!(client.response().code, 100);
         client
     };
-    let refused = |request: &str| {
-        let mut client = server.connect();
-        client.send(request.as_bytes());
+    let assert_crowded_out = |mut client: Client| {
         let response = client.response();
         check_fields(&response, false);
         assert_eq!((response.code, response.field("Connection")), (503, Some("close")));
@@ -1374,64 +1373,63 @@ fn a_post_that_finds_no_buffer_is_told_to_come_again() {
         assert!((1..=60).contains(&seconds), "{seconds}");
         assert!(client.is_ended());
     };
-    let mut posts: Vec<Client> = (0..BODIES_MAX).map(|_| begin()).collect();
-    refused(&expecting);
-    refused(&post(LENGTH, STATUS));
-    refused(&chunks(CHUNKS));
-    assert_eq!(server.get("/status.json").text(), UNKNOWN);
-    assert_eq!(server.get("/health").code, 200);
+    let mut posts: VecDeque<Client> = (0..BODIES_MAX).map(|_| begin()).collect();
+
+    // Who sends all of it at once is always taken, and takes nothing away from the others.
+    assert_eq!(ask(&server, post(LENGTH, STATUS)).text(), UPDATED);
+    assert_eq!(ask(&server, chunks(CHUNKS)).text(), UPDATED);
+    assert_eq!(ask(&server, post(LENGTH, "[1,2,3]")).code, 400);
     assert_eq!(ask(&server, post_as("Content-Type: text/plain\r\n")).code, 415);
 
-    // Each way in which a post ends gives its buffer to the next one, and to that one only.
-    let mut last = posts.pop().unwrap();
+    // Of those of which nothing has come, the one that began first is the slowest.
+    posts.push_back(begin());
+    assert_crowded_out(posts.pop_front().unwrap());
+    let log = server.wait_for_log("code=503");
+    assert!(log.contains("reason=\"Too many statuses are being sent at once; try again in a second\""), "{log}");
+
+    // Each way in which a post ends gives its buffer to the next one: nobody has to go for it.
+    let mut last = posts.pop_back().unwrap();
     last.send(STATUS.as_bytes());
     assert_eq!(last.response().text(), UPDATED);
-    posts.push(begin());
-    refused(&expecting);
+    posts.push_back(begin());
 
-    let mut last = posts.pop().unwrap();
+    let mut last = posts.pop_back().unwrap();
     last.send(b"[1,2,3]");
     assert_eq!(last.response().code, 400);
-    posts.push(begin());
-    refused(&expecting);
+    posts.push_back(begin());
 
-    let mut last = posts.pop().unwrap();
+    let mut last = posts.pop_back().unwrap();
     last.end();
     assert_eq!(last.response().code, 400);
-    posts.push(begin());
-    refused(&expecting);
+    posts.push_back(begin());
 
     // That a client is gone the server is told in its own time.
-    let begin_as_soon_as_possible = || {
+    let descriptors = server.descriptors();
+    let gone = |client: Client| {
+        drop(client);
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut client = server.connect();
-            client.send(expecting.as_bytes());
-            match client.response().code {
-                100 => return client,
-                code => assert!(code == 503 && Instant::now() < deadline, "{code}"),
-            }
+        while server.descriptors() == descriptors {
+            assert!(Instant::now() < deadline, "the server has not closed it");
         }
     };
-    drop(posts.pop());
-    posts.push(begin_as_soon_as_possible());
-    refused(&expecting);
+    gone(posts.pop_back().unwrap());
+    posts.push_back(begin());
 
-    let mut last = posts.pop().unwrap();
+    let mut last = posts.pop_back().unwrap();
     last.send(STATUS.as_bytes());
     assert_eq!(last.response().text(), UPDATED);
     last.send(expecting.as_bytes());
     // To close a socket that holds something unread, here the 100, resets the connection.
     assert_eq!(last.stream().peek(&mut [0]).unwrap(), 1);
-    drop(last);
-    posts.push(begin_as_soon_as_possible());
-    refused(&expecting);
+    gone(last);
+    posts.push_back(begin());
 
     for mut post in posts {
         post.send(STATUS.as_bytes());
         assert_eq!(post.response().text(), UPDATED);
         assert_end(&mut post, Open);
     }
+    assert_eq!(server.log().matches("code=503").count(), 1);
     assert_eq!(server.post(b"{}").code, 200);
 }
 
