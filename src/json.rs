@@ -413,7 +413,8 @@ pub fn escape(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>)
 }
 
 /// Writes `characters` for people, with escapes in the place of what could deceive who reads a terminal or a log:
-/// control characters, line separators, and the marks that turn the direction of writing.
+/// control characters, line separators, the marks that turn the direction of writing, and all that is not seen at all
+/// (`Default_Ignorable_Code_Point` of Unicode). Beyond U+FFFF they are pairs of surrogates, as JSON has them.
 ///
 /// # Errors
 /// Those of `out`.
@@ -425,11 +426,27 @@ pub fn show(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -
             '\t' => out.write_str("\\t")?,
             '\0'..='\u{1f}'
             | '\u{7f}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => write!(out, "\\u{:04x}", u32::from(character))?,
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}' => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}")?;
+                }
+            }
             _ => out.write_char(character)?,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::iter;
 
 use crate::clock::rfc3339;
 use crate::event::{Event, Journal};
@@ -13,10 +14,15 @@ use crate::json::{Unescape, escape};
 
 /// The most characters of a value that are shown.
 const VALUE_MAX: usize = 200;
-/// The most bytes of a line. Two values that a client chose, every character of them escaped, fit with all around
-/// them.
+/// The most bytes of a line. What a client chose fits with all around it: a text every character of which is escaped by
+/// two surrogates, or two texts, a method and a target, of ASCII.
 const LINE_MAX: usize = 4096;
+const _: () = assert!(VALUE_MAX * ESCAPE_MAX + 1024 < LINE_MAX);
 const _: () = assert!(2 * VALUE_MAX * r"\u0000".len() + 1024 < LINE_MAX);
+/// The most bytes that stand for one character.
+const ESCAPE_MAX: usize = r"\udb40\udc01".len();
+/// Where this program's own words are cut, for they may name a path of any length.
+const WORDS_END: usize = LINE_MAX - ESCAPE_MAX - "…\"}\n".len();
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +138,9 @@ impl Line {
             Format::Json => write!(self.text, r#"{{"time":"{time}","level":"{level}","message":""#)?,
         }
         write!(Escaping(&mut self.text), "{message}")?;
+        if self.text.len() > WORDS_END {
+            self.text.write_char('…')?;
+        }
         if self.format == Format::Json { self.text.write_char('"') } else { Ok(()) }
     }
 
@@ -168,11 +177,14 @@ impl Line {
     }
 }
 
-/// Escapes what is formatted into it.
+/// Escapes what is formatted into it, up to [`WORDS_END`].
 struct Escaping<'t>(&'t mut heapless::String<LINE_MAX>);
 
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        escape(self.0, text.chars())
+        text.chars().try_for_each(|character| match self.0.len() {
+            ..=WORDS_END => escape(self.0, iter::once(character)),
+            _ => Ok(()),
+        })
     }
 }

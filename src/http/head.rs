@@ -2,16 +2,19 @@
 
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::net::Ipv6Addr;
+use core::str;
 
 use httparse::Header;
 
 use super::framing::Length;
 
-/// The most bytes that a request head may have, its last empty line included.
+/// The most bytes that a request head may have, its last empty line included: what nginx and Apache take too, by default.
 pub const HEAD_MAX: usize = 8192;
-/// The most field lines that a request head may have.
+/// The most field lines that a request head may have: several times what a browser behind three proxies sends.
 pub const FIELDS_MAX: usize = 64;
-/// The most bytes that a request target may have.
+/// The most bytes that a request target may have: the paths here have twenty, and the rest is for queries that nobody
+/// reads.
 pub const TARGET_MAX: usize = 2048;
 const _: () = assert!(TARGET_MAX < HEAD_MAX);
 
@@ -74,7 +77,7 @@ impl<'b> Head<'_, 'b> {
 pub enum HeadError {
     /// The request line is no method, target and version with one space between them (RFC 9112 §3).
     RequestLine,
-    /// A character that no target may have, or a target in none of the four forms (RFC 9112 §3.2).
+    /// A fragment or a letter beyond ASCII in the target, or a target in none of the four forms (RFC 9112 §3.2).
     Target,
     /// A field name is malformed, or blanks stand before its colon, or the line is folded (RFC 9112 §5.1, §5.2).
     FieldName,
@@ -164,7 +167,7 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], room: &'h mut FieldLines<'b>) -> Result<Op
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyFields),
         Err(httparse::Error::HeaderName) => return Err(HeadError::FieldName),
         Err(httparse::Error::HeaderValue) => return Err(HeadError::FieldValue),
-        Err(httparse::Error::NewLine) => return Err(HeadError::LineEnd),
+        Err(httparse::Error::NewLine) if !version_goes_on(bytes) => return Err(HeadError::LineEnd),
         Err(httparse::Error::Version) if version_of_http(bytes) => return Err(HeadError::Version),
         Err(_) => return Err(HeadError::RequestLine),
     };
@@ -230,6 +233,16 @@ fn target_so_far(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == b' ').nth(1).unwrap_or_default()
 }
 
+/// Whether the version is followed by more than the end of its line: by more of itself, or by another word.
+fn version_goes_on(bytes: &[u8]) -> bool {
+    let mut words = bytes.split(|&byte| byte == b' ');
+    let version = words.nth(2).unwrap_or_default();
+    match version.get("HTTP/1.1".len()) {
+        Some(byte) => !b"\r\n".contains(byte),
+        None => words.next().is_some(),
+    }
+}
+
 /// Whether the word in the version's place begins like a version of HTTP, so that "not this one" is the better answer
 /// than "malformed".
 fn version_of_http(bytes: &[u8]) -> bool {
@@ -267,15 +280,17 @@ impl Framing {
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => {
                     hosts += 1;
-                    if !is_host(value) {
+                    if host(value).is_none() {
                         return Err(HeadError::HostInvalid);
                     }
                 }
                 6 if name.eq_ignore_ascii_case("expect") => {
-                    if !value.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(HeadError::Expectation);
+                    for expectation in list(value) {
+                        if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                            return Err(HeadError::Expectation);
+                        }
+                        expects_continue = true;
                     }
-                    expects_continue = true;
                 }
                 10 if name.eq_ignore_ascii_case("connection") => {
                     for option in list(value) {
@@ -357,24 +372,39 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2), or nothing for a target that has no authority. Names are not resolved
-/// here, so their letters matter only as far as they could deceive somebody who does.
-fn is_host(value: &[u8]) -> bool {
+/// The host of `uri-host [ ":" port ]` (RFC 9110 §7.2), which may be empty for a target that has no authority. Names are
+/// not resolved here, so their letters matter only as far as they could deceive somebody who does: a comma, which a
+/// name may have (RFC 3986 §3.2.2), is what two hosts look like that were joined.
+fn host(value: &[u8]) -> Option<&[u8]> {
     let (host, port) = match value.iter().rposition(|&byte| byte == b':') {
         Some(colon) if !value.ends_with(b"]") => (&value[..colon], &value[colon + 1..]),
         _ => (value, &b""[..]),
     };
-    let name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(byte);
-    let literal = |byte: &u8| byte.is_ascii_alphanumeric() || b":.-_~".contains(byte);
-    port.iter().all(u8::is_ascii_digit)
-        && match host {
-            [b'[', address @ .., b']'] => !address.is_empty() && address.iter().all(literal),
-            _ => host.iter().all(name),
+    let is_host = match host {
+        [b'[', address @ .., b']'] => str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok()),
+        _ => is_name(host),
+    };
+    (is_host && port.iter().all(u8::is_ascii_digit)).then_some(host)
+}
+
+/// `reg-name` (RFC 3986 §3.2.2) without a comma. An IPv4 address is one too.
+fn is_name(mut rest: &[u8]) -> bool {
+    loop {
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
+            [byte, behind @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => behind,
+            _ => return false,
         }
+    }
 }
 
 /// The path of a target in origin form, absolute form or, for `OPTIONS`, asterisk form (RFC 9112 §3.2).
 fn path_of(target: &str, method: Method) -> Option<&str> {
+    // A target has no fragment, and no letters but those of ASCII (RFC 9112 §3.2, RFC 3986 §2).
+    if target.bytes().any(|byte| byte == b'#' || !byte.is_ascii()) {
+        return None;
+    }
     if target == "*" {
         return (method == Method::Options).then_some(target);
     }
@@ -386,7 +416,8 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
         return None;
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if authority.is_empty() || !is_host(authority.as_bytes()) {
+    // Without a host it names nothing (RFC 9110 §4.2.1).
+    if host(authority.as_bytes())?.is_empty() {
         return None;
     }
     match before_query(path) {
@@ -456,6 +487,10 @@ mod tests {
             (Method::Get, "h:80", None),
             (Method::Get, "http:///x", None),
             (Method::Get, "http://u@h/x", None),
+            (Method::Get, "http://:80/x", None),
+            (Method::Get, "http://[::g]/x", None),
+            (Method::Get, "/x#y", None),
+            (Method::Get, "/\u{e9}", None),
             (Method::Get, "ftp://h/", None),
             (Method::Get, "status.json", None),
         ] {
@@ -465,11 +500,24 @@ mod tests {
 
     #[test]
     fn a_host_is_a_name_or_a_literal_with_an_optional_port() {
-        for host in ["", "x", "a-b.c_d:80", "x:", "127.0.0.1:8080", "[::1]", "[fe80::1]:80"] {
-            assert!(is_host(host.as_bytes()), "{host}");
+        for (value, name) in [
+            ("", ""),
+            ("x", "x"),
+            ("a-b.c_d:80", "a-b.c_d"),
+            ("x:", "x"),
+            (":80", ""),
+            ("a%2Fb", "a%2Fb"),
+            ("127.0.0.1:8080", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[fe80::1]:80", "[fe80::1]"),
+        ] {
+            assert_eq!(host(value.as_bytes()), Some(name.as_bytes()), "{value}");
         }
-        for host in ["a b", "a/b", "a@b", "a:b", "::1", "[::1", "[]", "a,b", "a:8 0", "\u{e9}"] {
-            assert!(!is_host(host.as_bytes()), "{host}");
+        for value in [
+            "a b", "a/b", "a@b", "a:b", "::1", "[::1", "[]", "[x]", "[::1]x", "a,b", "a:8 0", "\u{e9}", "%", "%4",
+            "%4g",
+        ] {
+            assert_eq!(host(value.as_bytes()), None, "{value}");
         }
     }
 
