@@ -11,11 +11,13 @@ use siphasher::sip::SipHasher24;
 use crate::http::response::Rendered;
 use crate::status::STATUS_CAPACITY;
 
-/// How many bodies can be on their way in at once. One more is taken before the slowest has to go, so that a body which
-/// comes at once never meets a full house.
+/// How many bodies can be on their way in at once: a status comes in one piece, as a rule, and only torn ones wait for
+/// each other. One more is taken before the slowest has to go, so that a body which comes at once never meets a full
+/// house.
 pub const BODIES_MAX: usize = 4;
 
 /// How many past snapshots may stay for readers who have not finished; more, and the readers of the oldest have to go.
+/// Each is a post that such a reader outlasts, so with a post a minute they have three minutes.
 pub const PAST_MAX: usize = 3;
 
 /// How many slots there are: one for the current status, and one for each that can be taken beside it. There is always
@@ -75,6 +77,17 @@ impl Slot {
     pub fn prepared_head(&self) -> &[u8] {
         &self.prepared_head
     }
+}
+
+/// How many slots are used for what, beside the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// For bodies on their way in.
+    pub bodies: usize,
+    /// For past statuses that somebody still reads.
+    pub past: usize,
+    /// For nothing.
+    pub free: usize,
 }
 
 const ETAG_LEN: usize = 18;
@@ -233,6 +246,11 @@ impl Snapshots {
         let past =
             (0..SLOTS as u8).map(SlotId).filter(|id| id.0 != self.current && self.slot(*id).used == Use::Published);
         past.min_by_key(|id| self.slot(*id).age)
+    }
+
+    /// What the slots are used for.
+    pub fn usage(&self) -> Usage {
+        Usage { bodies: self.bodies.into(), past: self.past.into(), free: self.free.len() }
     }
 
     /// The slot of that name.

@@ -1,0 +1,478 @@
+//! What the server ought to be doing: one state for each connection, and all statuses that ever were.
+//!
+//! It is told the same as the server is, byte by byte and at the same times, reads it by [`reading`], and says what has
+//! to be true then: which responses, in which order, until when, from which status.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::reading::{self, Codes, Head, Length, Reading};
+use crate::responses::{self, Response};
+
+/// In milliseconds, but for the first.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub max_bytes: usize,
+    pub head_timeout: u64,
+    pub body_timeout: u64,
+    pub idle_timeout: u64,
+    pub write_timeout: u64,
+}
+
+pub const BODIES_MAX: usize = 4;
+pub const PAST_MAX: usize = 3;
+const LINGER_QUIET_MS: u64 = 5_000;
+const LINGER_MS: u64 = 30_000;
+const LINGER_AT_EXIT_MS: u64 = 500;
+
+/// What all connections share.
+pub struct World {
+    pub limits: Limits,
+    pub shutting_down: bool,
+    /// Every status that was the current one, the newest last.
+    pub statuses: Vec<Vec<u8>>,
+    /// The tag of each status whose tag was seen.
+    pub tags: BTreeMap<Vec<u8>, String>,
+    /// The codes that the server says it answered with, and that were not asked for yet.
+    pub answered: VecDeque<u16>,
+    /// How many statuses the server says it accepted, less those that were expected.
+    pub accepted: usize,
+}
+
+impl World {
+    fn current(&self) -> usize {
+        self.statuses.len() - 1
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Idle,
+    Head,
+    Body,
+    Send,
+    Shut,
+    Linger,
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Idle,
+    Close,
+    Linger,
+    Body,
+}
+
+/// What a response has to be.
+#[derive(Debug, Clone)]
+struct Expected {
+    code: u16,
+    content: Content,
+    to_head: bool,
+    connection: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    /// The status of this number.
+    Status(usize),
+    /// The status of this number in the answer to its post.
+    Echo(usize),
+    Text(&'static str),
+    Error,
+    Nothing,
+    /// It is the 100.
+    Continue,
+}
+
+/// One connection.
+pub struct Connection {
+    pub state: State,
+    /// When what the deadline is about began.
+    pub since: u64,
+    pub deadline: u64,
+    /// It was kept open behind a response.
+    pub kept: bool,
+    /// All that the server has read, and where the request begins that it is at.
+    stream: Vec<u8>,
+    at: usize,
+    /// Where the body begins, and its framing.
+    body_at: usize,
+    length: Length,
+    /// How many bytes of the body are there, framing included.
+    pub body_bytes: usize,
+    keep_alive: bool,
+    version_10: bool,
+    input_ended: bool,
+    expected: Expected,
+    then: Then,
+    /// What was sent of the response.
+    sent: Vec<u8>,
+    linger_since: u64,
+}
+
+impl Connection {
+    pub fn new(world: &World, now: u64) -> Connection {
+        let mut connection = Connection {
+            state: State::Closed,
+            since: 0,
+            deadline: 0,
+            kept: false,
+            stream: Vec::new(),
+            at: 0,
+            body_at: 0,
+            length: Length::Bytes(0),
+            body_bytes: 0,
+            keep_alive: false,
+            version_10: false,
+            input_ended: false,
+            expected: Expected { code: 0, content: Content::Nothing, to_head: false, connection: None },
+            then: Then::Close,
+            sent: Vec::new(),
+            linger_since: 0,
+        };
+        connection.enter(State::Idle, now, world.limits.idle_timeout);
+        connection
+    }
+
+    /// Which status it is sent from.
+    pub fn reads(&self) -> Option<usize> {
+        match (self.state, &self.expected.content) {
+            (State::Send, Content::Status(status) | Content::Echo(status)) if !self.expected.to_head => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether it has a body buffer.
+    pub fn has_body(&self) -> bool {
+        self.state == State::Body || (self.state == State::Send && self.then == Then::Body)
+    }
+
+    fn enter(&mut self, state: State, now: u64, timeout: u64) {
+        self.state = state;
+        self.since = now;
+        self.deadline = now + timeout;
+    }
+
+    /// The server has read `bytes`.
+    pub fn receive(&mut self, bytes: &[u8], world: &mut World, now: u64) {
+        if self.state == State::Linger {
+            self.deadline = (self.linger_since + LINGER_MS).min(now + LINGER_QUIET_MS);
+        } else {
+            self.stream.extend_from_slice(bytes);
+            self.go_on(world, now);
+        }
+        self.hasten(world, now);
+    }
+
+    /// Goes on with what is there, until a response is owed or more is needed.
+    fn go_on(&mut self, world: &mut World, now: u64) {
+        loop {
+            match self.state {
+                State::Idle if self.stream[self.at..].starts_with(b"\r\n") => self.at += 2,
+                State::Idle if self.stream[self.at..] == *b"\r" => return,
+                State::Idle | State::Head if self.stream.len() > self.at => {
+                    match reading::head(&self.stream[self.at..]) {
+                        Reading::Partial(codes) => {
+                            if !codes.is_empty() && !world.answered.is_empty() {
+                                self.refuse_head(codes, world, now);
+                            } else if self.state == State::Idle {
+                                self.enter(State::Head, now, world.limits.head_timeout);
+                            }
+                            return;
+                        }
+                        Reading::Broken(codes) => return self.refuse_head(codes, world, now),
+                        Reading::Whole(head) => self.take(head, world, now),
+                    }
+                }
+                State::Body => {
+                    self.body_bytes = self.stream.len() - self.body_at;
+                    match reading::body(&self.stream[self.body_at..], self.length, world.limits.max_bytes) {
+                        Reading::Partial(codes) => {
+                            if !codes.is_empty() && !world.answered.is_empty() {
+                                self.refuse_unread(codes, world, now);
+                            }
+                            return;
+                        }
+                        Reading::Broken(codes) => return self.refuse_unread(codes, world, now),
+                        Reading::Whole((content, length)) => {
+                            self.at = self.body_at + length;
+                            self.judge(content, world, now);
+                        }
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn begins_with(&self, method: &[u8]) -> bool {
+        self.stream[self.at..].starts_with(method)
+    }
+
+    fn refuse_head(&mut self, codes: Codes, world: &mut World, now: u64) {
+        self.expected.to_head = self.begins_with(b"HEAD ");
+        self.refuse_unread(codes, world, now);
+    }
+
+    /// It is refused without being read to its end, so nothing can follow it.
+    fn refuse_unread(&mut self, codes: Codes, world: &mut World, now: u64) {
+        self.keep_alive = false;
+        self.answer(codes, Content::Error, Then::Linger, world, now);
+    }
+
+    /// The server has to have answered with one of these codes.
+    fn answer(&mut self, codes: Codes, content: Content, then: Then, world: &mut World, now: u64) {
+        let request =
+            || self.stream[self.at..].iter().copied().take(400).collect::<Vec<u8>>().escape_ascii().to_string();
+        let Some(code) = world.answered.pop_front() else { panic!("no answer, {codes:?} was expected: {}", request()) };
+        assert!(codes.contains(&code), "answer {code}, {codes:?} was expected: {}", request());
+        let persists = self.keep_alive && !world.shutting_down;
+        self.expected.code = code;
+        self.expected.content = content;
+        self.expected.connection = match persists {
+            true if self.version_10 => Some("keep-alive"),
+            true => None,
+            false => Some("close"),
+        };
+        let then = match then {
+            Then::Idle if !persists => Then::Close,
+            then => then,
+        };
+        self.send(then, world, now);
+    }
+
+    fn send(&mut self, then: Then, world: &World, now: u64) {
+        self.then = then;
+        self.sent.clear();
+        self.enter(State::Send, now, world.limits.write_timeout);
+    }
+
+    /// A whole head that nothing is wrong with.
+    fn take(&mut self, head: Head, world: &mut World, now: u64) {
+        self.keep_alive = head.keep_alive;
+        self.version_10 = head.version_10;
+        self.expected.to_head = head.method == "HEAD";
+        self.body_at = self.at + head.length;
+        self.length = head.body;
+        let limit = world.limits.max_bytes;
+        let current = world.current();
+        let tag = world.tags.get(&world.statuses[current]);
+        let has_it = match tag {
+            Some(tag) => reading::matches_tag(&head.values("if-none-match"), tag.as_bytes()),
+            // Nobody has been told the tag, so nobody can know it.
+            None => Some(head.values("if-none-match").contains(&&b"*"[..])),
+        };
+        let one = |code: u16| Codes::from([code]);
+        let (codes, content) = match (&*head.path, &*head.method) {
+            ("/status.json" | "/health" | "/ready" | "/api/status" | "*", "OPTIONS") => (one(204), Content::Nothing),
+            ("/status.json", "GET" | "HEAD") => match has_it {
+                Some(true) => (one(304), Content::Nothing),
+                Some(false) => (one(200), Content::Status(current)),
+                None => (Codes::from([200, 304]), Content::Status(current)),
+            },
+            ("/health", "GET" | "HEAD") => (one(200), Content::Text(r#"{"status":"ok"}"#)),
+            ("/ready", "GET" | "HEAD") if world.shutting_down => (one(503), Content::Error),
+            ("/ready", "GET" | "HEAD") => (one(200), Content::Text(r#"{"status":"ready"}"#)),
+            ("/api/status", "POST") => {
+                let mut codes = Codes::new();
+                match &head.values("content-type")[..] {
+                    [one] if reading::is_json_type(one) => {}
+                    _ => drop(codes.insert(415)),
+                }
+                let codings = head.values("content-encoding");
+                if codings.iter().flat_map(|value| value.split(|&byte| byte == b',')).any(|coding| {
+                    let coding = coding.trim_ascii().to_ascii_lowercase();
+                    !coding.is_empty() && coding != b"identity"
+                }) {
+                    codes.insert(415);
+                }
+                if matches!(head.body, Length::Bytes(bytes) if bytes > limit as u64) {
+                    codes.insert(400);
+                }
+                if codes.is_empty() {
+                    return self.begin_body(head.expects_continue, world, now);
+                }
+                (codes, Content::Error)
+            }
+            ("/status.json" | "/health" | "/ready" | "/api/status" | "*", _) => (one(405), Content::Error),
+            _ => (one(404), Content::Error),
+        };
+        if head.body != Length::Bytes(0) {
+            self.keep_alive = false;
+            self.at = self.stream.len();
+            self.answer(codes, content, Then::Linger, world, now);
+        } else {
+            self.at = self.body_at;
+            self.answer(codes, content, Then::Idle, world, now);
+        }
+        if self.expected.code == 304 {
+            self.expected.content = Content::Nothing;
+        }
+    }
+
+    fn begin_body(&mut self, expects_continue: bool, world: &mut World, now: u64) {
+        self.body_bytes = 0;
+        self.enter(State::Body, now, world.limits.body_timeout);
+        if expects_continue && self.stream.len() == self.body_at && self.length != Length::Bytes(0) {
+            self.expected = Expected { code: 100, content: Content::Continue, to_head: false, connection: None };
+            self.send(Then::Body, world, now);
+        }
+    }
+
+    /// A whole body.
+    fn judge(&mut self, content: Vec<u8>, world: &mut World, now: u64) {
+        if reading::is_status(&content) {
+            world.accepted = world.accepted.checked_sub(1).expect("the status was not accepted");
+            world.statuses.push(content);
+            self.answer(Codes::from([200]), Content::Echo(world.current()), Then::Idle, world, now);
+        } else {
+            self.answer(Codes::from([400]), Content::Error, Then::Idle, world, now);
+        }
+    }
+
+    /// The server has sent `bytes`; `finished` says whether it has nothing more to send of this response, and `unread`
+    /// whether it was told that there may be more in the socket.
+    pub fn sent(&mut self, bytes: &[u8], finished: bool, unread: bool, world: &mut World, now: u64) {
+        self.sent.extend_from_slice(bytes);
+        if !finished {
+            assert!(responses::parse(&self.sent, self.expected.to_head).is_none(), "more than a response");
+            self.enter(State::Send, now, world.limits.write_timeout);
+            return;
+        }
+        let (response, length) = responses::parse(&self.sent, self.expected.to_head).expect("a whole response");
+        assert_eq!(length, self.sent.len(), "something follows the response");
+        self.check(&response, world);
+        match self.then {
+            Then::Idle => {
+                self.kept = true;
+                self.enter(State::Idle, now, world.limits.idle_timeout);
+            }
+            Then::Body => self.enter(State::Body, now, world.limits.body_timeout),
+            _ if self.input_ended => self.state = State::Closed,
+            Then::Close if !unread && self.stream.len() == self.at => self.state = State::Closed,
+            _ => self.enter(State::Shut, now, LINGER_QUIET_MS),
+        }
+        if matches!(self.state, State::Idle | State::Body) {
+            self.go_on(world, now);
+            if self.input_ended {
+                self.end_of_input(world, now);
+            }
+        }
+        if self.state == State::Idle && world.shutting_down {
+            self.state = State::Closed;
+        }
+    }
+
+    fn check(&self, response: &Response, world: &mut World) {
+        let expected = &self.expected;
+        assert_eq!(response.code, expected.code);
+        if expected.content == Content::Continue {
+            assert!(response.fields.is_empty());
+            return;
+        }
+        assert_eq!(response.field("Date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        assert_eq!(response.field("X-Content-Type-Options"), Some("nosniff"));
+        assert_eq!(response.field("Content-Type"), Some("application/json"));
+        assert_eq!(response.field("Connection"), expected.connection);
+        assert_eq!(response.field("Allow").is_some(), [204, 405].contains(&response.code));
+        let busy = response.code == 503 && response.field("Retry-After").is_some();
+        assert!(busy || response.field("Retry-After").is_none());
+        match &expected.content {
+            Content::Status(status) => {
+                let status = &world.statuses[*status];
+                assert_eq!(response.length, Some(status.len()));
+                assert!(
+                    expected.to_head || response.content == *status,
+                    "another status than the one that was current"
+                );
+                let tag = response.field("ETag").expect("a status has a tag");
+                let known = world.tags.entry(status.clone()).or_insert_with(|| tag.to_owned());
+                assert_eq!(known, tag, "the same status has another tag");
+                assert_eq!(response.field("Cache-Control"), Some("no-cache"));
+            }
+            Content::Echo(status) => {
+                let start: &[u8] = br#"{"success":true,"message":"Status updated successfully","status":"#;
+                let whole = [start, &world.statuses[*status], b"}"].concat();
+                assert!(response.content == whole, "another echo than the status that was posted");
+            }
+            Content::Text(text) if expected.to_head => assert_eq!(response.length, Some(text.len())),
+            Content::Text(text) => assert_eq!(response.content, text.as_bytes()),
+            Content::Error if expected.to_head => assert!(response.length.is_some_and(|length| length > 30)),
+            Content::Error => {
+                let error: serde_json::Value = serde_json::from_slice(&response.content).expect("an error is JSON");
+                let error = error.as_object().expect("an error is an object");
+                assert_eq!(error.len(), 2);
+                assert_eq!(error["success"], false);
+                assert!(error["message"].as_str().is_some_and(|message| message.len() > 5));
+            }
+            Content::Nothing | Content::Continue => assert!(response.content.is_empty()),
+        }
+    }
+
+    /// The client will send no more.
+    pub fn end_of_input(&mut self, world: &mut World, now: u64) {
+        self.input_ended = true;
+        match self.state {
+            State::Head | State::Body => {
+                self.expected.to_head = self.state == State::Head && self.begins_with(b"HEAD ");
+                self.keep_alive = false;
+                self.answer(Codes::from([400]), Content::Error, Then::Close, world, now);
+            }
+            State::Send => {}
+            _ => self.state = State::Closed,
+        }
+    }
+
+    pub fn write_side_shut(&mut self, world: &World, now: u64) {
+        self.linger_since = now;
+        self.enter(State::Linger, now, LINGER_QUIET_MS);
+        self.hasten(world, now);
+    }
+
+    /// Its deadline has passed.
+    pub fn expire(&mut self, world: &mut World, now: u64) {
+        match self.state {
+            State::Head | State::Body => {
+                self.expected.to_head = self.state == State::Head && self.begins_with(b"HEAD ");
+                self.refuse_unread(Codes::from([408]), world, now);
+            }
+            _ => self.state = State::Closed,
+        }
+    }
+
+    /// Others have its body buffer.
+    pub fn crowded_out(&mut self, world: &mut World, now: u64) {
+        if self.state == State::Send && !self.sent.is_empty() {
+            self.state = State::Closed;
+        } else {
+            self.expected.to_head = false;
+            self.refuse_unread(Codes::from([503]), world, now);
+        }
+    }
+
+    /// The server is about to exit, so there is little time to linger.
+    pub fn hasten(&mut self, world: &World, now: u64) {
+        if world.shutting_down && matches!(self.state, State::Shut | State::Linger) {
+            self.deadline = self.deadline.min(now + LINGER_AT_EXIT_MS);
+        }
+    }
+
+    /// In which order connections have to make room for new ones: the lowest first, of the same ones that with the
+    /// earliest time.
+    pub fn rank(&self) -> (u8, u64) {
+        match self.state {
+            State::Shut | State::Linger => (0, self.since),
+            State::Idle if self.kept => (1, self.since),
+            State::Idle | State::Head => (2, self.since),
+            State::Body => (3, 0),
+            State::Send => (4, self.since),
+            State::Closed => (5, 0),
+        }
+    }
+}
+
+/// How many past statuses are kept for those who read them.
+pub fn past<'c>(connections: impl Iterator<Item = &'c Connection>, world: &World) -> BTreeSet<usize> {
+    connections.filter_map(Connection::reads).filter(|&status| status != world.current()).collect()
+}
