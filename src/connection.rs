@@ -22,20 +22,25 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::event::{Event, Journal};
 use crate::http::framing::{Decoder, Length};
 use crate::http::head::{self, Begun, HEAD_MAX, Head, Method};
-use crate::http::response::{CONTINUE, Code, Date, Persistence, Rendered, Writer};
+use crate::http::response::{CONTINUE, Code, Date, Persistence, RESPONSE_MAX, Rendered, Writer};
 use crate::render::{self, Manner};
 use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation};
 use crate::snapshot::{SlotId, Snapshots};
 use crate::status::{self, Refusal, STATUS_CAPACITY};
 
-/// How long, in milliseconds, a connection that lingers may send nothing before it is closed.
+/// How long, in milliseconds, a connection that lingers may send nothing before it is closed: several round trips of the
+/// slowest links, and whoever has read its answer closes sooner.
 pub const LINGER_QUIET_MS: u64 = 5_000;
-/// How long, in milliseconds, a connection may linger at all.
+/// How long, in milliseconds, a connection may linger at all: as long as a body may take by default.
 pub const LINGER_MS: u64 = 30_000;
-/// How long, in milliseconds, it may still linger when the server is about to exit.
+/// How long, in milliseconds, it may still linger when the server is about to exit: a round trip, for the answer is out.
 pub const LINGER_AT_EXIT_MS: u64 = 500;
-/// How many bytes of a request that is refused already are read and dropped.
+/// How many bytes of a request that is refused already are read and dropped: some tens of times the largest status, for
+/// who sends the wrong file should see the 400.
 pub const LINGER_BYTES_MAX: u64 = 64 << 20;
+const _: () = assert!(LINGER_AT_EXIT_MS < LINGER_QUIET_MS && LINGER_QUIET_MS < LINGER_MS);
+const _: () = assert!(LINGER_BYTES_MAX > STATUS_CAPACITY as u64);
+const _: () = assert!(CONTINUE.len() <= RESPONSE_MAX);
 
 /// Credit for a body that has just begun: as if so many bytes of it had come in [`CREDIT_MS`] before. It makes a body that
 /// has just begun fast, and one that has stopped slower from moment to moment.

@@ -22,23 +22,28 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::{Next, Turn};
 use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
+use crate::http::head::HEAD_MAX;
 use crate::log::Log;
 use crate::store::{self, SeedError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
 const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
 
-/// How many events one wait can tell; more are told by the next.
+/// How many events one wait can tell: a few KiB of memory. More are told by the next.
 const EVENTS_MAX: usize = 256;
 /// How many connections may wait to be accepted; the system may have a lower limit (listen(2)).
 const BACKLOG: i32 = 1024;
-/// How many connections are accepted in one turn.
+/// How many connections are accepted in one turn: no more than a crowd of which the others hardly notice, at some ten
+/// microseconds each.
 const ACCEPTS_MAX: usize = 64;
 /// How many calls are made for one connection in one turn.
 const STEPS_MAX: usize = 16;
-/// How many bytes one read takes at most.
+/// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
+/// not mean that there is no more.
 const READ_MAX: usize = 64 << 10;
-/// How long, in milliseconds, nothing is accepted after the system had no descriptor or memory for a connection.
+const _: () = assert!(READ_MAX >= HEAD_MAX);
+/// How long, in milliseconds, nothing is accepted after the system had no descriptor or memory for a connection: short
+/// for who waits, long for the processor.
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long, in milliseconds, what would be told again and again is told only once.
 const TELL_AGAIN_MS: u64 = 60_000;
