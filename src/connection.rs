@@ -42,11 +42,9 @@ const _: () = assert!(LINGER_AT_EXIT_MS < LINGER_QUIET_MS && LINGER_QUIET_MS < L
 const _: () = assert!(LINGER_BYTES_MAX > STATUS_CAPACITY as u64);
 const _: () = assert!(CONTINUE.len() <= RESPONSE_MAX);
 
-/// Credit for a body that has just begun: as if so many bytes of it had come in [`CREDIT_MS`] before. It makes a body that
-/// has just begun fast, and one that has stopped slower from moment to moment.
-const CREDIT_BYTES: u64 = STATUS_CAPACITY as u64;
-/// See [`CREDIT_BYTES`]. Together they say that the largest status within a second is fast.
-const CREDIT_MS: u64 = 1_000;
+/// How long, in milliseconds, a body is not judged by how fast it comes: a few round trips, in which there is little to
+/// judge by.
+const YOUNG_BODY_MS: u64 = 1_000;
 
 /// Bytes that came and were not used yet: a head that is not whole, or requests behind the one that is answered.
 pub type Inbox = heapless::Vec<u8, HEAD_MAX>;
@@ -227,10 +225,14 @@ impl Connection {
         self.body.is_some()
     }
 
-    /// How fast its body comes, in bytes a second.
-    pub(crate) fn pace(&self, now: u64) -> u64 {
+    /// How fast its body comes, the least for the slowest. Of those that have just begun, the oldest counts as the slowest:
+    /// then whoever comes gets a buffer, and has it until as many others have come as there are buffers.
+    pub(crate) fn pace(&self, now: u64) -> (bool, u64) {
         let age = now.saturating_sub(self.since);
-        (self.received + CREDIT_BYTES).saturating_mul(1_000) / (age + CREDIT_MS)
+        match age < YOUNG_BODY_MS {
+            true => (true, self.since),
+            false => (false, self.received.saturating_mul(1_000) / age),
+        }
     }
 
     /// Whether it is sent from this slot.

@@ -13,6 +13,10 @@ pub const CONNECTIONS_CAPACITY: usize = 1024;
 /// Numbers of connections, and counts of readers of one status, are `u16`.
 const _: () = assert!(CONNECTIONS_CAPACITY <= u16::MAX as usize);
 
+/// The part of all connections, one in so many, that those which have not asked anything yet may always have. With it a
+/// new connection has time for its request even where all others are stuck in the middle of something.
+const NEWCOMERS_SHARE: usize = 4;
+
 /// All the memory that the server ever uses for its work. It is meant to be a `static`: it begins as zeros, and what
 /// is never written is never resident.
 #[derive(Debug)]
@@ -108,48 +112,52 @@ impl<'s> Connections<'s> {
         self.capacity() - self.free.len()
     }
 
-    /// Takes a new connection from `peer` and gives its number. There is always room: where all are taken, the one
-    /// that can best be spared is closed, and the new one has its number; its socket has to go.
-    pub fn accept(&mut self, peer: SocketAddr, now: u64) -> usize {
-        let id = match self.free.pop() {
-            Some(id) => usize::from(id),
-            None => {
-                let victim = self.victim(now).unwrap_or(0);
-                self.connections[victim].close(&mut self.inboxes[victim], self.shared.snapshots);
-                victim
-            }
-        };
+    /// Takes a new connection from `peer` and gives its number. `None` where there is no room: then the
+    /// [`victim`](Self::victim) has to be closed first.
+    pub fn accept(&mut self, peer: SocketAddr, now: u64) -> Option<usize> {
+        let id = usize::from(self.free.pop()?);
         *self.used = (*self.used).max(id + 1);
         self.connections[id].open(peer, self.accepted, &self.shared, now);
         self.accepted += 1;
         self.settle(id);
-        id
+        Some(id)
     }
 
     /// The connection that can best be spared: one that has its last answer; then the kept one that is idle longest; then
-    /// the one that owes its head longest; then the one that sends its body slowest; then the one that has not read
-    /// anything of its response for longest. Who has just come therefore stays, among many who say nothing.
-    pub fn victim(&self, now: u64) -> Option<usize> {
-        let spare = |connection: &Connection| {
-            let age = now.saturating_sub(connection.since());
-            match connection.phase() {
-                Phase::Closed => None,
-                Phase::Shut | Phase::Linger => Some((0, u64::MAX - age)),
-                Phase::Idle if connection.is_kept() => Some((1, u64::MAX - age)),
-                Phase::Idle | Phase::Head => Some((2, u64::MAX - age)),
-                Phase::Body => Some((3, connection.pace(now))),
-                Phase::Send => Some((4, u64::MAX - age)),
-            }
+    /// the one that owes its head longest, if more than a quarter of all do; then the one that has not read anything of
+    /// its response for longest. Who has just come therefore stays, among many who say nothing and among many who are
+    /// stuck. Those that send bodies are few, and [`crowd_out`](Self::crowd_out) sees to them.
+    pub fn victim(&self) -> Option<usize> {
+        let asking = |connection: &&Connection| match connection.phase() {
+            Phase::Idle => !connection.is_kept(),
+            phase => phase == Phase::Head,
         };
-        let open = self.connections[..*self.used].iter().enumerate();
+        let open = self.connections[..*self.used].iter();
+        let many_ask = open.clone().filter(asking).count() > self.capacity() / NEWCOMERS_SHARE;
+        let rank = |connection: &Connection| match connection.phase() {
+            Phase::Closed => None,
+            Phase::Shut | Phase::Linger => Some(0),
+            Phase::Idle if connection.is_kept() => Some(1),
+            Phase::Idle | Phase::Head if many_ask => Some(2),
+            Phase::Send => Some(3),
+            Phase::Body => Some(4),
+            Phase::Idle | Phase::Head => Some(5),
+        };
+        let open = open.enumerate();
         // Of two that are alike to the millisecond, the one that came first goes.
-        let ranked = open.filter_map(|(id, connection)| Some((spare(connection)?, connection.number(), id)));
+        let ranked =
+            open.filter_map(|(id, connection)| Some((rank(connection)?, connection.since(), connection.number(), id)));
         ranked.min().map(|(.., id)| id)
     }
 
     /// What connection `id` waits for.
     pub fn next(&self, id: usize) -> Next {
         self.connections[id].next(&self.inboxes[id])
+    }
+
+    /// Whether connection `id` sends a body, of which there may be much.
+    pub fn is_posting(&self, id: usize) -> bool {
+        self.connections[id].has_body()
     }
 
     /// Whether connection `id` is open and has no request under way.
@@ -308,7 +316,11 @@ mod tests {
         }
 
         fn open(&mut self, input: &str) -> usize {
-            let id = self.connections.accept(PEER, self.now);
+            if self.connections.open() == self.connections.capacity() {
+                let victim = self.connections.victim().expect("they are open");
+                self.connections.close(victim);
+            }
+            let id = self.connections.accept(PEER, self.now).expect("there is room");
             self.receive(id, input);
             id
         }
@@ -416,27 +428,38 @@ mod tests {
     #[test]
     fn a_new_connection_takes_the_place_of_the_one_that_can_best_be_spared() {
         let mut storage = storage();
-        let mut world = World::new(&mut storage, 9);
+        let mut world = World::new(&mut storage, 10);
         let mut opened = |input: &str| {
             world.now += 10;
             world.open(input)
         };
-        let sending = [opened(GET), opened(GET)];
-        let fast = opened(&std::format!("{}{}", POST_HEAD.replace("Length: 9", "Length: 60000"), "x".repeat(8_000)));
-        let slow = opened(&std::format!("{POST_HEAD}{{"));
+        let sending = [opened(GET), opened(GET), opened(GET)];
+        let posting = opened(POST_HEAD);
         let heads = [opened("GET /"), opened("GET")];
-        let silent = opened("");
+        let silent = [opened(""), opened("")];
         let kept = opened(GET);
         let lingering = opened("GET / HTTP/1.1\r\n\r\n");
         world.send(lingering);
         world.send(kept);
         world.now += 1_000;
-        for expected in [lingering, kept, heads[0], heads[1], silent, slow, fast, sending[0], sending[1]] {
+        assert_eq!(world.connections.accept(PEER, world.now), None);
+        // One of the readers makes progress.
+        world.turn(|connections, turn| connections.sent(sending[0], 1, false, turn));
+        // Two of ten may always ask; the others go for those who come.
+        for expected in [lingering, kept, heads[0], heads[1], sending[1], sending[2], sending[0]] {
+            assert_eq!(world.connections.victim(), Some(expected));
             // Each new one begins with something that keeps it from being the next to go.
             assert_eq!(world.open(GET), expected);
             world.now += 1;
         }
-        assert_eq!(world.connections.open(), 9);
+        for id in (0..10).filter(|id| ![posting, silent[0], silent[1]].contains(id)) {
+            world.connections.close(id);
+        }
+        for expected in [posting, silent[0], silent[1]] {
+            assert_eq!(world.connections.victim(), Some(expected));
+            world.connections.close(expected);
+        }
+        assert_eq!(world.connections.victim(), None);
     }
 
     #[test]
@@ -490,7 +513,7 @@ mod tests {
     #[test]
     fn with_too_many_bodies_on_their_way_the_slowest_gives_up_its_buffer() {
         let mut storage = storage();
-        let mut world = World::new(&mut storage, 8);
+        let mut world = World::new(&mut storage, 16);
         let whole = std::format!("{POST_HEAD}{{\"a\": 1 }}");
         let expecting = POST_HEAD.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
         let large = POST_HEAD.replace("Length: 9", "Length: 60000");
@@ -512,7 +535,8 @@ mod tests {
         assert_eq!(crowded_out(&mut world), None);
         assert!(world.send(poster).starts_with("HTTP/1.1 200 "));
 
-        world.now += 2;
+        world.now += 2_000;
+        let mut young = Vec::new();
         let mut begin = |expected| {
             world.receive(poster, POST_HEAD);
             assert_eq!(crowded_out(&mut world), Some(expected));
@@ -520,8 +544,8 @@ mod tests {
             let told = world.send(expected);
             world.receive(poster, "{\"a\": 2 }");
             assert!(world.send(poster).starts_with("HTTP/1.1 200 "));
-            // Somebody else takes what is free now.
-            world.open(POST_HEAD);
+            // Somebody else takes what is free now. It has sent more, as fast as can be.
+            young.push(world.open(&std::format!("{large}{}", "x".repeat(4_000))));
             world.now += 1;
             told
         };
@@ -531,6 +555,10 @@ mod tests {
         // Half of the question is out.
         assert_eq!(begin(half_asked), "");
         assert!(begin(silent).starts_with("HTTP/1.1 503 "));
+        // The others have all just begun.
+        assert!(begin(fast).starts_with("HTTP/1.1 503 "));
+        world.receive(poster, POST_HEAD);
+        assert_eq!(crowded_out(&mut world), Some(young[0]));
         assert_eq!(world.connections.next(unasked), Next::ShutWrite);
         assert_eq!(world.connections.next(half_asked), Next::Close);
     }

@@ -38,6 +38,10 @@ const BACKLOG: i32 = 1024;
 const ACCEPTS_MAX: usize = 64;
 /// How many calls are made for one connection in one turn.
 const STEPS_MAX: usize = 16;
+/// How many bytes the system holds at most of what a connection is sent and does not take, by half of what it is told
+/// (socket(7), SO_SNDBUF). The default status fits, so that it is sent by one call; without a limit it is megabytes, which
+/// a few who do not read could make it all of the machine's.
+const SEND_BUFFER: usize = 128 << 10;
 /// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
 /// not mean that there is no more.
 const READ_MAX: usize = 64 << 10;
@@ -143,7 +147,10 @@ pub struct Server<'s> {
     sockets: Box<[Socket]>,
     connections: Connections<'s>,
     /// The connections that something can be done for.
-    ready: heapless::Deque<u16, CONNECTIONS_CAPACITY>,
+    ready: Queue,
+    /// Those for which there may be much: they send a body, or have had as many calls as there are in one turn. One of
+    /// them has its turn when all others had theirs.
+    long: Queue,
     buffer: &'s mut [u8; READ_MAX],
     clock: Clock,
     log: Log,
@@ -180,6 +187,8 @@ impl<'s> Server<'s> {
 
         let mut listener =
             TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
+        // Every connection inherits it.
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER).map_err(io::Error::from)?;
         // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
         // a whole second later.
         rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
@@ -199,6 +208,7 @@ impl<'s> Server<'s> {
             sockets: (0..count).map(|_| Socket::default()).collect(),
             connections,
             ready: heapless::Deque::new(),
+            long: heapless::Deque::new(),
             buffer,
             clock,
             log,
@@ -226,15 +236,18 @@ impl<'s> Server<'s> {
             if signalled {
                 self.take_signals();
             }
-            self.accept();
             for _ in 0..self.ready.len() {
-                if let Some(id) = self.ready.pop_front() {
-                    self.sockets[usize::from(id)].queued = false;
-                    self.drive(usize::from(id));
+                if let Some(id) = next(&mut self.ready, &mut self.sockets) {
+                    self.drive(id, Share::Small);
                 }
             }
+            // Behind those that are here already: some of them would be closed for new ones with their requests unread.
+            self.accept();
+            if let Some(id) = next(&mut self.long, &mut self.sockets) {
+                self.drive(id, Share::Large);
+            }
             while let Some(id) = self.expired() {
-                self.drive(id);
+                self.drive(id, Share::Small);
             }
             if let Some(ends) = self.grace_ends {
                 let open = self.connections.open();
@@ -252,7 +265,7 @@ impl<'s> Server<'s> {
 
     /// How long there is nothing to do unless something happens; `None` for ever.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || (self.acceptable && self.accept_paused_until.is_none()) {
+        if !self.ready.is_empty() || !self.long.is_empty() || (self.acceptable && self.accept_paused_until.is_none()) {
             return Some(Duration::ZERO);
         }
         let deadlines = [self.connections.deadline(), self.accept_paused_until, self.grace_ends];
@@ -307,7 +320,7 @@ impl<'s> Server<'s> {
         for id in 0..self.sockets.len() {
             if self.sockets[id].stream.is_some() && self.connections.is_idle(id) {
                 self.sockets[id].readable = true;
-                self.drive(id);
+                self.drive(id, Share::Small);
                 if self.sockets[id].stream.is_some() && self.connections.is_idle(id) {
                     self.close(id);
                 }
@@ -339,7 +352,7 @@ impl<'s> Server<'s> {
                     if self.no_room_told.is_due(now) {
                         self.log.error(format_args!("cannot accept connections: {error}"));
                     }
-                    match self.connections.victim(now) {
+                    match self.connections.victim() {
                         Some(victim) if !made_room => {
                             self.close(victim);
                             made_room = true;
@@ -360,14 +373,19 @@ impl<'s> Server<'s> {
     /// be gone by the next turn.
     fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
         let now = self.clock.now();
-        if self.connections.open() == self.connections.capacity() && self.crowd_told.is_due(now) {
-            self.log.info(format_args!(
-                "{} connections are open: new ones take the place of those that can best be spared",
-                self.connections.capacity()
-            ));
+        let capacity = self.connections.capacity();
+        if self.connections.open() == capacity {
+            if self.crowd_told.is_due(now) {
+                self.log.info(format_args!(
+                    "{capacity} connections are open: new ones take the place of those that can best be spared"
+                ));
+            }
+            if let Some(victim) = self.connections.victim() {
+                self.close(victim);
+            }
         }
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let id = self.connections.accept(peer, now);
+        let Some(id) = self.connections.accept(peer, now) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = self.poll.registry().register(&mut stream, Token(id), interest);
         let queued = self.sockets[id].queued;
@@ -376,7 +394,7 @@ impl<'s> Server<'s> {
             self.log.error(format_args!("cannot wait for a connection: {error}"));
             self.close(id);
         } else {
-            self.drive(id);
+            self.drive(id, Share::Small);
         }
     }
 
@@ -385,8 +403,8 @@ impl<'s> Server<'s> {
         self.connections.expire(&mut turn)
     }
 
-    /// Does for one connection what can be done without waiting, a bounded amount of it.
-    fn drive(&mut self, id: usize) {
+    /// Does for one connection what can be done without waiting, as much as its share allows.
+    fn drive(&mut self, id: usize, share: Share) {
         let mut sends = 0;
         for _ in 0..STEPS_MAX {
             let Socket { stream: Some(stream), readable, writable, read_closed, no_delay, .. } = &mut self.sockets[id]
@@ -398,6 +416,9 @@ impl<'s> Server<'s> {
                 Next::Read(at_most) => {
                     if !*readable {
                         return;
+                    }
+                    if share == Share::Small && self.connections.is_posting(id) {
+                        break;
                     }
                     let wanted = at_most.min(READ_MAX);
                     match stream.read(&mut self.buffer[..wanted]) {
@@ -441,7 +462,7 @@ impl<'s> Server<'s> {
                 Next::Close => return self.close(id),
             }
         }
-        queue(&mut self.ready, &mut self.sockets[id], id);
+        queue(&mut self.long, &mut self.sockets[id], id);
     }
 
     /// The slots for statuses are few: with too many past ones, who still reads the oldest has to go; with too many on
@@ -458,16 +479,40 @@ impl<'s> Server<'s> {
 
     fn close(&mut self, id: usize) {
         // To close the descriptor takes it out of epoll too.
-        self.sockets[id].stream = None;
+        if let Some(stream) = self.sockets[id].stream.take() {
+            // Who does not take what it is owed is reset: with an orderly end, the system would keep for minutes what it
+            // holds for it.
+            if self.connections.output(id).iter().any(|part| !part.is_empty()) {
+                let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+            }
+        }
         self.connections.close(id);
     }
 }
 
-fn queue(ready: &mut heapless::Deque<u16, CONNECTIONS_CAPACITY>, socket: &mut Socket, id: usize) {
+/// How much of a turn a connection has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    /// All but the reading of a body.
+    Small,
+    /// That too.
+    Large,
+}
+
+type Queue = heapless::Deque<u16, CONNECTIONS_CAPACITY>;
+
+/// Each connection stands in one queue at most.
+fn queue(queue: &mut Queue, socket: &mut Socket, id: usize) {
     if !socket.queued {
         socket.queued = true;
-        ready.push_back(id as u16).expect("each connection is queued once");
+        queue.push_back(id as u16).expect("each connection is queued once");
     }
+}
+
+fn next(queue: &mut Queue, sockets: &mut [Socket]) -> Option<usize> {
+    let id = usize::from(queue.pop_front()?);
+    sockets[id].queued = false;
+    Some(id)
 }
 
 /// Whether a socket is still of use after this error; `ready` says then whether it is ready for the same call.

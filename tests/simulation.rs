@@ -211,9 +211,10 @@ impl<'s> Simulation<'s> {
             assert!(victim.has_body());
             // Whatever slow means: who began later and has sent more is not slower.
             let slower = |other: &model::Connection| {
-                other.since < victim.since && other.body_bytes < victim.body_bytes && other.state == State::Body
+                let sent = other.content_so_far().zip(victim.content_so_far());
+                other.since < victim.since && sent.is_some_and(|(other, victim)| other < victim)
             };
-            assert!(!bodies().any(slower) || victim.state != State::Body, "a slower one stays");
+            assert!(!bodies().any(slower), "a slower one stays");
             self.told(slowest, |model, world, now| model.crowded_out(world, now));
             self.follow(slowest);
         }
@@ -309,16 +310,21 @@ impl<'s> Simulation<'s> {
         if self.world.shutting_down {
             return;
         }
-        let full = self.core.open() == self.core.capacity();
-        let id = self.core.accept(PEER, self.now);
-        say!(self, "{id:>4} connects");
-        assert_eq!(self.clients[id].is_some(), full, "a connection had to go while there was room");
-        if let Some(victim) = self.clients[id].take() {
+        if self.core.open() == self.core.capacity() {
+            assert_eq!(self.core.accept(PEER, self.now), None, "there is no room");
             self.tally.event("closed for a new one");
-            let others = self.clients.iter().flatten().map(|client| client.model.rank());
-            let first = others.min().expect("there are others");
-            assert!(victim.model.rank() <= first, "{:?} had to go, and {first:?} stays", victim.model.rank());
+            let victim = self.core.victim().expect("there are connections");
+            say!(self, "{victim:>4} has to go");
+            let models = || self.clients.iter().flatten().map(|client| &client.model);
+            let many_ask = models().filter(|model| model.is_asking()).count() > self.clients.len() / 4;
+            let rank = self.clients[victim].as_ref().expect("it is open").model.rank(many_ask);
+            let first = models().map(|model| model.rank(many_ask)).min();
+            assert_eq!(Some(rank), first, "another one should go");
+            self.close(victim);
         }
+        let id = self.core.accept(PEER, self.now).expect("there is room");
+        say!(self, "{id:>4} connects");
+        assert!(self.clients[id].is_none());
         self.clients[id] =
             Some(Client { model: model::Connection::new(&self.world, self.now), script: Vec::new(), ended: false });
         self.settle(id);

@@ -740,7 +740,7 @@ fn run(storage: &mut Storage, pieces: &[&[u8]]) -> Outcome {
     let mut told = Told::default();
     let mut sent = Vec::new();
     let mut turn = Turn { now: NOW, date: &date, journal: &mut told };
-    let id = connections.accept(PEER, NOW);
+    let id = connections.accept(PEER, NOW).expect("there is room");
     let mut pieces = pieces.iter();
     let mut here: &[u8] = b"";
     let mut write_shut = false;

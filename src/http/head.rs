@@ -235,12 +235,10 @@ fn target_so_far(bytes: &[u8]) -> &[u8] {
 
 /// Whether the version is followed by more than the end of its line: by more of itself, or by another word.
 fn version_goes_on(bytes: &[u8]) -> bool {
-    let mut words = bytes.split(|&byte| byte == b' ');
+    let line = bytes.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ');
     let version = words.nth(2).unwrap_or_default();
-    match version.get("HTTP/1.1".len()) {
-        Some(byte) => !b"\r\n".contains(byte),
-        None => words.next().is_some(),
-    }
+    version.len() > "HTTP/1.1".len() || words.next().is_some()
 }
 
 /// Whether the word in the version's place begins like a version of HTTP, so that "not this one" is the better answer

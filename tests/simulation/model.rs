@@ -99,8 +99,6 @@ pub struct Connection {
     /// Where the body begins, and its framing.
     body_at: usize,
     length: Length,
-    /// How many bytes of the body are there, framing included.
-    pub body_bytes: usize,
     keep_alive: bool,
     version_10: bool,
     input_ended: bool,
@@ -122,7 +120,6 @@ impl Connection {
             at: 0,
             body_at: 0,
             length: Length::Bytes(0),
-            body_bytes: 0,
             keep_alive: false,
             version_10: false,
             input_ended: false,
@@ -146,6 +143,14 @@ impl Connection {
     /// Whether it has a body buffer.
     pub fn has_body(&self) -> bool {
         self.state == State::Body || (self.state == State::Send && self.then == Then::Body)
+    }
+
+    /// How many bytes of its body are there, where that is easily told.
+    pub fn content_so_far(&self) -> Option<usize> {
+        match (self.state, self.length) {
+            (State::Body, Length::Bytes(_)) => Some(self.stream.len() - self.body_at),
+            _ => None,
+        }
     }
 
     fn enter(&mut self, state: State, now: u64, timeout: u64) {
@@ -174,7 +179,7 @@ impl Connection {
                 State::Idle | State::Head if self.stream.len() > self.at => {
                     match reading::head(&self.stream[self.at..]) {
                         Reading::Partial(codes) => {
-                            if !codes.is_empty() && !world.answered.is_empty() {
+                            if world.answered.front().is_some_and(|code| codes.contains(code)) {
                                 self.refuse_head(codes, world, now);
                             } else if self.state == State::Idle {
                                 self.enter(State::Head, now, world.limits.head_timeout);
@@ -185,22 +190,19 @@ impl Connection {
                         Reading::Whole(head) => self.take(head, world, now),
                     }
                 }
-                State::Body => {
-                    self.body_bytes = self.stream.len() - self.body_at;
-                    match reading::body(&self.stream[self.body_at..], self.length, world.limits.max_bytes) {
-                        Reading::Partial(codes) => {
-                            if !codes.is_empty() && !world.answered.is_empty() {
-                                self.refuse_unread(codes, world, now);
-                            }
-                            return;
+                State::Body => match reading::body(&self.stream[self.body_at..], self.length, world.limits.max_bytes) {
+                    Reading::Partial(codes) => {
+                        if world.answered.front().is_some_and(|code| codes.contains(code)) {
+                            self.refuse_unread(codes, world, now);
                         }
-                        Reading::Broken(codes) => return self.refuse_unread(codes, world, now),
-                        Reading::Whole((content, length)) => {
-                            self.at = self.body_at + length;
-                            self.judge(content, world, now);
-                        }
+                        return;
                     }
-                }
+                    Reading::Broken(codes) => return self.refuse_unread(codes, world, now),
+                    Reading::Whole((content, length)) => {
+                        self.at = self.body_at + length;
+                        self.judge(content, world, now);
+                    }
+                },
                 _ => return,
             }
         }
@@ -312,7 +314,6 @@ impl Connection {
     }
 
     fn begin_body(&mut self, expects_continue: bool, world: &mut World, now: u64) {
-        self.body_bytes = 0;
         self.enter(State::Body, now, world.limits.body_timeout);
         if expects_continue && self.stream.len() == self.body_at && self.length != Length::Bytes(0) {
             self.expected = Expected { code: 100, content: Content::Continue, to_head: false, connection: None };
@@ -458,17 +459,24 @@ impl Connection {
         }
     }
 
+    /// Whether it has not asked anything yet.
+    pub fn is_asking(&self) -> bool {
+        self.state == State::Head || (self.state == State::Idle && !self.kept)
+    }
+
     /// In which order connections have to make room for new ones: the lowest first, of the same ones that with the
     /// earliest time.
-    pub fn rank(&self) -> (u8, u64) {
-        match self.state {
-            State::Shut | State::Linger => (0, self.since),
-            State::Idle if self.kept => (1, self.since),
-            State::Idle | State::Head => (2, self.since),
-            State::Body => (3, 0),
-            State::Send => (4, self.since),
-            State::Closed => (5, 0),
-        }
+    pub fn rank(&self, many_ask: bool) -> (u8, u64) {
+        let class = match self.state {
+            State::Shut | State::Linger => 0,
+            State::Idle if self.kept => 1,
+            State::Idle | State::Head if many_ask => 2,
+            State::Send => 3,
+            State::Body => 4,
+            State::Idle | State::Head => 5,
+            State::Closed => 6,
+        };
+        (class, self.since)
     }
 }
 

@@ -14,9 +14,9 @@ pub struct Situation<'s> {
 pub fn request(random: &mut Random, situation: &Situation<'_>) -> Vec<u8> {
     let mut request = match random.below(20) {
         _ if random.below(100) < situation.posts => post(random, situation),
-        0..16 => get(random, situation),
-        16 | 17 => elsewhere(random),
-        18 => b"\r\n".repeat(1 + random.below(3)),
+        0..15 => get(random, situation),
+        15 | 16 => elsewhere(random),
+        17 => b"\r\n".repeat(1 + random.below(3)),
         _ => broken(random),
     };
     if random.below(8) == 0 {
