@@ -14,6 +14,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
 use rustix::process::{Resource, getrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -188,7 +189,7 @@ impl<'s> Server<'s> {
         let mut listener =
             TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
         // Every connection inherits it.
-        rustix::net::sockopt::set_socket_send_buffer_size(&listener, SEND_BUFFER).map_err(io::Error::from)?;
+        set_socket_send_buffer_size(&listener, SEND_BUFFER).map_err(io::Error::from)?;
         // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
         // a whole second later.
         rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
@@ -483,7 +484,7 @@ impl<'s> Server<'s> {
             // Who does not take what it is owed is reset: with an orderly end, the system would keep for minutes what it
             // holds for it.
             if self.connections.output(id).iter().any(|part| !part.is_empty()) {
-                let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+                let _ = set_socket_linger(&stream, Some(Duration::ZERO));
             }
         }
         self.connections.close(id);

@@ -3,12 +3,16 @@
 //!
 //! The random tests begin at `JSON_SEED` and run `JSON_CASES` cases each; what fails names both.
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use gitops_status_server::json::{DEPTH_MAX, Fault, Unescape, check};
 use gitops_status_server::status::{self, Refusal, View};
+use random::Random;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -164,31 +168,13 @@ fn cases(default: u64) -> impl Iterator<Item = Case> {
     (0..count).map(move |number| Case { seed, number })
 }
 
-/// SplitMix64.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
     fn one_in(&mut self, chances: usize) -> bool {
         self.below(chances) == 0
     }
 
     fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
     }
 
     /// A number of the range, often one of its ends.

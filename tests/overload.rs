@@ -4,6 +4,8 @@
 //! What is measured is printed: `cargo test --test overload -- --nocapture` shows it.
 
 mod common;
+#[path = "common/random.rs"]
+mod random;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +20,7 @@ use common::{Client, PATIENCE, Server, Signal, post_request, status_of};
 use gitops_status_server::connection::{Connection, Inbox};
 use gitops_status_server::snapshot::{BODIES_MAX, PAST_MAX, SLOTS};
 use mio::{Events, Interest, Poll, Token};
+use random::Random;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -709,18 +712,6 @@ fn who_reads_slowly_is_served_for_as_long_as_there_is_progress() {
 }
 
 // ---------------------------------------------------------------------------------------------------- broken clients
-
-/// Numbers that look random and are the same in each run (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
-}
 
 #[test]
 fn clients_that_break_off_anywhere_leave_nothing_behind() {

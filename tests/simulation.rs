@@ -10,7 +10,7 @@
 
 #[path = "simulation/model.rs"]
 mod model;
-#[path = "simulation/random.rs"]
+#[path = "common/random.rs"]
 mod random;
 #[path = "simulation/reading.rs"]
 mod reading;

@@ -1,5 +1,7 @@
 //! Numbers that look random and follow from a seed: SplitMix64.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 pub struct Random(pub u64);
 
 impl Random {
@@ -16,6 +18,7 @@ impl Random {
         (self.next() % limit as u64) as usize
     }
 
+    /// One of `all`.
     pub fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
