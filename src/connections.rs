@@ -63,6 +63,8 @@ pub struct Connections<'s> {
     used: &'s mut usize,
     /// How many connections there were.
     accepted: u64,
+    /// When the requests in flight have to be done, once the server is about to exit.
+    ends: Option<u64>,
     shared: Shared<'s>,
 }
 
@@ -88,6 +90,7 @@ impl<'s> Connections<'s> {
             free,
             used,
             accepted: 0,
+            ends: None,
             shared: Shared { snapshots, limits, shutting_down: false },
         }
     }
@@ -207,9 +210,10 @@ impl<'s> Connections<'s> {
         self.free.push(id as u16).expect("a connection is closed once");
     }
 
-    /// The nearest deadline of all connections.
+    /// The nearest deadline of all connections, which is never later than the end of the server.
     pub fn deadline(&self) -> Option<u64> {
-        self.deadlines[..*self.used].iter().copied().filter(|&deadline| deadline != 0).min()
+        let nearest = self.deadlines[..*self.used].iter().copied().filter(|&deadline| deadline != 0).min()?;
+        Some(self.ends.map_or(nearest, |ends| ends.min(nearest)))
     }
 
     /// A connection whose deadline has passed, after it has been told.
@@ -242,9 +246,11 @@ impl<'s> Connections<'s> {
         Some(id)
     }
 
-    /// From now on every response is the last one of its connection, and nobody is told that the server is ready.
-    pub fn shut_down(&mut self, now: u64) {
+    /// From now on every response is the last one of its connection, and nobody is told that the server is ready. The
+    /// requests in flight have `grace` milliseconds.
+    pub fn shut_down(&mut self, now: u64, grace: u64) {
         self.shared.shutting_down = true;
+        self.ends = Some(now + grace);
         for id in 0..*self.used {
             self.connections[id].hasten(now);
             self.settle(id);
@@ -254,6 +260,12 @@ impl<'s> Connections<'s> {
     /// Whether [`shut_down`](Self::shut_down) was called.
     pub fn is_shutting_down(&self) -> bool {
         self.shared.shutting_down
+    }
+
+    /// Whether nothing more has to be done behind [`shut_down`](Self::shut_down): nobody is connected any more, or the
+    /// time is over.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.ends.is_some_and(|ends| self.open() == 0 || ends <= now)
     }
 
     fn settle(&mut self, id: usize) {
@@ -283,6 +295,8 @@ mod tests {
         idle_timeout: 75_000,
         write_timeout: 20_000,
     };
+
+    const GRACE: u64 = 10_000;
 
     const PEER: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 4711);
     const POST_HEAD: &str =
@@ -482,7 +496,7 @@ mod tests {
         world.send(id);
         world.connections.write_side_shut(id, world.now);
         assert_eq!(world.connections.deadline(), Some(world.now + LINGER_QUIET_MS));
-        world.connections.shut_down(world.now);
+        world.connections.shut_down(world.now, GRACE);
         assert_eq!(world.expire(id, LINGER_AT_EXIT_MS), "");
         assert_eq!(world.connections.next(id), Next::Close);
         world.connections.close(id);
@@ -492,6 +506,27 @@ mod tests {
         world.connections.write_side_shut(id, world.now);
         world.receive(id, GET);
         assert_eq!(world.expire(id, LINGER_AT_EXIT_MS), "");
+    }
+
+    #[test]
+    fn requests_in_flight_have_the_grace_time_and_no_more() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let (slow, quick) = (world.open(POST_HEAD), world.open(POST_HEAD));
+        assert!(!world.connections.is_over(world.now));
+        world.connections.shut_down(world.now, GRACE);
+        let ends = world.now + GRACE;
+        world.now += GRACE / 2;
+        world.receive(quick, "{\"a\": 1 }");
+        assert!(world.send(quick).starts_with("HTTP/1.1 200 "));
+        world.connections.close(quick);
+        assert_eq!(world.connections.deadline(), Some(ends));
+        assert!(!world.connections.is_over(ends - 1));
+        assert!(world.connections.is_over(ends));
+        // Nobody waits for a time that nobody needs.
+        world.connections.close(slow);
+        assert!(world.connections.is_over(world.now));
+        assert_eq!(world.connections.deadline(), None);
     }
 
     #[test]
@@ -588,7 +623,7 @@ mod tests {
         let mut storage = storage();
         let mut world = World::new(&mut storage, 8);
         let (half, whole) = (world.open("GET /ready HTTP/1.1\r\n"), world.open(GET));
-        world.connections.shut_down(world.now);
+        world.connections.shut_down(world.now, GRACE);
         world.receive(half, "Host: x\r\n\r\n");
         let ready = world.send(half);
         assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("\r\nConnection: close\r\n"), "{ready}");

@@ -155,9 +155,8 @@ pub struct Server<'s> {
     buffer: &'s mut [u8; READ_MAX],
     clock: Clock,
     log: Log,
+    /// How many milliseconds requests in flight have at the end.
     grace: u64,
-    /// When the requests in flight have to be done.
-    grace_ends: Option<u64>,
 }
 
 impl<'s> Server<'s> {
@@ -214,7 +213,6 @@ impl<'s> Server<'s> {
             clock,
             log,
             grace: config.shutdown_grace * 1000,
-            grace_ends: None,
         };
         server.log.info(format_args!("listening on {address}"));
         Ok(server)
@@ -250,16 +248,14 @@ impl<'s> Server<'s> {
             while let Some(id) = self.expired() {
                 self.drive(id, Share::Small);
             }
-            if let Some(ends) = self.grace_ends {
-                let open = self.connections.open();
-                if open == 0 {
-                    self.log.info(format_args!("stopped"));
-                    return Ok(());
+            if self.connections.is_over(self.clock.now()) {
+                match self.connections.open() {
+                    0 => self.log.info(format_args!("stopped")),
+                    open => self
+                        .log
+                        .info(format_args!("stopped; the grace time is over and {open} connections are cut off")),
                 }
-                if ends <= self.clock.now() {
-                    self.log.info(format_args!("stopped; the grace time is over and {open} connections are cut off"));
-                    return Ok(());
-                }
+                return Ok(());
             }
         }
     }
@@ -269,7 +265,7 @@ impl<'s> Server<'s> {
         if !self.ready.is_empty() || !self.long.is_empty() || (self.acceptable && self.accept_paused_until.is_none()) {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.connections.deadline(), self.accept_paused_until, self.grace_ends];
+        let deadlines = [self.connections.deadline(), self.accept_paused_until];
         let nearest = deadlines.into_iter().flatten().min()?;
         // The clock was looked at before the work of this turn; what that took makes the wait a little too long.
         Some(Duration::from_millis(nearest.saturating_sub(self.clock.now())))
@@ -309,8 +305,7 @@ impl<'s> Server<'s> {
 
     /// Takes no more connections, closes the idle ones, and lets the others finish.
     fn shut_down(&mut self) {
-        self.connections.shut_down(self.clock.now());
-        self.grace_ends = Some(self.clock.now() + self.grace);
+        self.connections.shut_down(self.clock.now(), self.grace);
         // Who is connected already may have sent a request.
         self.acceptable = true;
         self.accept_paused_until = None;

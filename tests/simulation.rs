@@ -150,6 +150,7 @@ impl<'s> Simulation<'s> {
             world: World {
                 limits,
                 shutting_down: false,
+                ends: None,
                 statuses: vec![UNKNOWN.to_vec()],
                 tags: Default::default(),
                 answered: Default::default(),
@@ -259,7 +260,14 @@ impl<'s> Simulation<'s> {
     fn check(&mut self) {
         let models = || self.clients.iter().flatten().map(|client| &client.model);
         assert_eq!(self.core.open(), models().count());
-        assert_eq!(self.core.deadline(), models().map(|model| model.deadline).min(), "the nearest deadline");
+        let nearest = models().map(|model| model.deadline).min();
+        let nearest = nearest.map(|nearest| self.world.ends.unwrap_or(u64::MAX).min(nearest));
+        assert_eq!(self.core.deadline(), nearest, "the nearest deadline");
+        let is_over = self.world.ends.is_some_and(|ends| ends <= self.now || self.core.open() == 0);
+        assert_eq!(self.core.is_over(self.now), is_over, "the end");
+        if is_over {
+            return;
+        }
         if let Some(deadline) = self.core.deadline() {
             assert!(deadline > self.now, "a deadline in the past");
         }
@@ -429,8 +437,10 @@ impl<'s> Simulation<'s> {
 
     fn shut_down(&mut self) {
         say!(self, "the server shuts down");
+        let grace = self.random.pick(&[0, 1_000, 10_000, 300_000]);
         self.world.shutting_down = true;
-        self.core.shut_down(self.now);
+        self.world.ends = Some(self.now + grace);
+        self.core.shut_down(self.now, grace);
         for id in 0..self.clients.len() {
             if self.clients[id].is_none() {
                 continue;
@@ -448,7 +458,9 @@ impl<'s> Simulation<'s> {
         if self.random.below(2) == 0 {
             self.shut_down();
             for _ in 0..self.random.below(200) {
-                self.step();
+                if !self.core.is_over(self.now) {
+                    self.step();
+                }
             }
         }
         // Whoever still reads can have as many more answers as requests fit an inbox, and takes its time for each. Without
@@ -458,6 +470,16 @@ impl<'s> Simulation<'s> {
         for steps in 0.. {
             let Some(deadline) = self.core.deadline() else { break };
             self.now = deadline;
+            if self.core.is_over(self.now) {
+                // The server exits, and who is still there is cut off.
+                self.tally.event("cut off at the end");
+                for id in 0..self.clients.len() {
+                    if self.clients[id].is_some() {
+                        self.close(id);
+                    }
+                }
+                break;
+            }
             assert!(steps < 100_000 && (reading || self.now <= end), "a connection does not end");
             self.expire();
             self.check();
@@ -525,7 +547,7 @@ fn whatever_clients_do_the_server_does_what_the_standards_say() {
         for code in [200, 204, 304, 400, 404, 405, 408, 414, 415, 417, 431, 501, 503, 505] {
             assert!(tally.codes[&code] >= 10, "{code} was hardly ever answered");
         }
-        assert_eq!(tally.events.len(), 14, "{:?}", tally.events);
+        assert_eq!(tally.events.len(), 15, "{:?}", tally.events);
         assert!(tally.events.values().all(|&count| count >= 10), "{:?}", tally.events);
     }
 }

@@ -40,6 +40,8 @@ const LIMITS: Limits = Limits {
     idle_timeout: 5_000,
     write_timeout: 1_500,
 };
+/// What requests in flight have when the server exits.
+const GRACE: u64 = 4_000;
 /// No deadline is farther away than this: the time that a connection may linger.
 const DEADLINE_MAX: u64 = 30_000;
 /// What `f N` adds to the clock, by the lowest bits of N.
@@ -470,11 +472,12 @@ impl<'s> World<'s> {
             assert!(told <= COUNT, "a deadline does not go away");
             self.settle(id, true);
         }
-        assert!(self.connections.deadline().is_none_or(|deadline| deadline > self.now));
+        let over = self.connections.is_over(self.now);
+        assert!(over || self.connections.deadline().is_none_or(|deadline| deadline > self.now));
     }
 
     fn shut_down(&mut self) {
-        self.connections.shut_down(self.now);
+        self.connections.shut_down(self.now, GRACE);
         for id in 0..COUNT {
             if self.clients[id].is_some() && self.connections.is_idle(id) {
                 self.drive(id);
@@ -572,6 +575,10 @@ fn step(world: &mut World<'_>, script: &mut &[u8]) -> Option<()> {
     if letter == b'f' {
         world.now += TIMES[usize::from(byte(script)? & 7)];
         world.expire();
+        // The server exits, and whoever is still connected is cut off.
+        if world.connections.is_over(world.now) {
+            return None;
+        }
     }
     if letter == b'h' && !world.connections.is_shutting_down() {
         world.shut_down();

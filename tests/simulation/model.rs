@@ -28,6 +28,8 @@ const LINGER_AT_EXIT_MS: u64 = 500;
 pub struct World {
     pub limits: Limits,
     pub shutting_down: bool,
+    /// When the requests in flight have to be done.
+    pub ends: Option<u64>,
     /// Every status that was the current one, the newest last.
     pub statuses: Vec<Vec<u8>>,
     /// The tag of each status whose tag was seen.
