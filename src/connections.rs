@@ -7,8 +7,8 @@ use crate::render::prepare;
 use crate::snapshot::{SlotId, Snapshots};
 use crate::status;
 
-/// The most connections that can be configured: some hundred times what a dashboard and a pipeline need, and as many as
-/// one search through all of them is still nothing for.
+/// The most connections that can be configured: some hundred times what a dashboard and a pipeline need, and so few that
+/// all of them can be looked through for the nearest deadline.
 pub const CONNECTIONS_CAPACITY: usize = 1024;
 /// Numbers of connections, and counts of readers of one status, are `u16`.
 const _: () = assert!(CONNECTIONS_CAPACITY <= u16::MAX as usize);

@@ -37,7 +37,8 @@ const BACKLOG: i32 = 1024;
 /// How many connections are accepted in one turn: no more than a crowd of which the others hardly notice, at some ten
 /// microseconds each.
 const ACCEPTS_MAX: usize = 64;
-/// How many calls are made for one connection in one turn.
+/// How many calls are made for one connection in one turn: enough for a request or two, or a piece of a body, and no more
+/// than some hundred microseconds.
 const STEPS_MAX: usize = 16;
 /// How many bytes the system holds at most of what a connection is sent and does not take, by half of what it is told
 /// (socket(7), SO_SNDBUF). The default status fits, so that it is sent by one call; without a limit it is megabytes, which

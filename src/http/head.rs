@@ -9,7 +9,8 @@ use httparse::Header;
 
 use super::framing::Length;
 
-/// The most bytes that a request head may have, its last empty line included: what nginx and Apache take too, by default.
+/// The most bytes that a request head may have, its last empty line included: as much as one of nginx's large header
+/// buffers, so that what comes through a proxy fits here too.
 pub const HEAD_MAX: usize = 8192;
 /// The most field lines that a request head may have: several times what a browser behind three proxies sends.
 pub const FIELDS_MAX: usize = 64;
@@ -557,6 +558,10 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: x\ry\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: x\0y\r\n\r\n",
             "get / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.10\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1 \r\nHost: x\r\n\r\n",
+            "\rG / x y",
+            "\r   ",
         ] {
             let expected = refused(head.as_bytes());
             let first = (0..=head.len()).find_map(|end| parse(&head.as_bytes()[..end], &mut field_lines()).err());

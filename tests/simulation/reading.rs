@@ -106,13 +106,14 @@ pub fn head(bytes: &[u8]) -> Reading<Head> {
     if end.is_some() {
         lines.pop().expect("the last line is the empty one");
     }
-    // A line that has not come to its end yet.
+    // A line that has not come to its end yet, or nothing of it but half of its line end is missing.
+    let cut_in_line_end = rest.ends_with(b"\r");
     let torn = if end.is_some() { None } else { Some(rest.strip_suffix(b"\r").unwrap_or(rest)) };
 
     let mut request = (String::new(), String::new(), false);
     let mut fields = Vec::new();
     match lines.split_first() {
-        None => request_line(torn.unwrap_or_default(), true, &mut faults, &mut request),
+        None => request_line(torn.unwrap_or_default(), !cut_in_line_end, &mut faults, &mut request),
         Some((first, others)) => {
             request_line(first, false, &mut faults, &mut request);
             for line in others {
@@ -126,7 +127,8 @@ pub fn head(bytes: &[u8]) -> Reading<Head> {
             }
             if let Some(torn) = torn {
                 let name = torn.split(|&byte| byte == b':').next().unwrap_or_default();
-                if !name.iter().all(|&byte| is_token(byte)) || torn.starts_with(b":") {
+                let is_whole = cut_in_line_end && !torn.is_empty() && name.len() == torn.len();
+                if !name.iter().all(|&byte| is_token(byte)) || torn.starts_with(b":") || is_whole {
                     faults.insert(400);
                 }
             }
