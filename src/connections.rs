@@ -277,7 +277,7 @@ impl<'s> Connections<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{LINGER_AT_EXIT_MS, LINGER_MS, LINGER_QUIET_MS};
+    use crate::connection::{LINGER_AT_EXIT_MS, LINGER_BYTES_MAX, LINGER_MS, LINGER_QUIET_MS};
     use crate::event::{Event, Journal};
     use crate::http::response::Date;
     use crate::snapshot::PAST_MAX;
@@ -436,6 +436,22 @@ mod tests {
         }
         world.receive(id, GET);
         assert_eq!(world.expire(id, end - world.now), "");
+        assert_eq!(world.connections.next(id), Next::Close);
+    }
+
+    #[test]
+    fn what_follows_a_refused_request_is_dropped_up_to_a_bound() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let id = world.open("GET / HTTP/1.1\r\n\r\n");
+        world.send(id);
+        world.connections.write_side_shut(id, world.now);
+        let piece = "x".repeat(1 << 20);
+        for _ in 0..LINGER_BYTES_MAX >> 20 {
+            world.receive(id, &piece);
+        }
+        assert_eq!(world.connections.next(id), Next::Read(usize::MAX));
+        world.receive(id, "x");
         assert_eq!(world.connections.next(id), Next::Close);
     }
 

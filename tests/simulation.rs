@@ -210,6 +210,13 @@ impl<'s> Simulation<'s> {
             assert!(bodies().count() > model::BODIES_MAX);
             let victim = &self.clients[slowest].as_ref().expect("it is open").model;
             assert!(victim.has_body());
+            // Of those that have just begun the oldest goes, and only if all have.
+            let young = |model: &&model::Connection| self.now - model.since < 1_000;
+            let first = bodies().map(|model| model.since).min();
+            assert!(
+                !young(&victim) || (bodies().all(|model| young(&model)) && Some(victim.since) == first),
+                "too young"
+            );
             // Whatever slow means: who began later and has sent more is not slower.
             let slower = |other: &model::Connection| {
                 let sent = other.content_so_far().zip(victim.content_so_far());

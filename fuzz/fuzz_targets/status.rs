@@ -7,7 +7,8 @@ use gitops_status_server::json::{Unescape, escape, show};
 use gitops_status_server::render::prepare;
 use gitops_status_server::snapshot::{BODIES_MAX, Snapshots};
 use gitops_status_server::status::{DRIFT_COUNT_MAX, Field, Refusal, UNKNOWN, read};
-use gitops_status_server_fuzz::{Json, entity_tag, is_json};
+use gitops_status_server_fuzz::grammar::{DEEPEST, is_json};
+use gitops_status_server_fuzz::{Json, entity_tag};
 use libfuzzer_sys::fuzz_target;
 
 const FIELDS: [(&str, Field); 6] = [
@@ -58,7 +59,7 @@ fn may_be_item(item: &Json) -> bool {
 fn assert_read(bytes: &[u8]) {
     let found = read(bytes);
     let told = || format!("{found:?}: {}", bytes.escape_ascii());
-    let text = std::str::from_utf8(bytes).ok().filter(|text| is_json(text));
+    let text = std::str::from_utf8(bytes).ok().filter(|text| is_json(text, DEEPEST));
     let Some(text) = text else {
         match found {
             Err(Refusal::Empty) => assert!(bytes.is_empty(), "{}", told()),

@@ -1,11 +1,11 @@
 //! What more than one target needs: references that are slow and obvious, made of `serde_json` and plain scans.
 
+#[path = "../../tests/common/grammar.rs"]
+pub mod grammar;
+
 use std::fmt;
 
-use gitops_status_server::json::DEPTH_MAX;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-const DEEPEST: usize = DEPTH_MAX as usize;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// The most bytes that [`expand`] gives.
 const EXPANDED_MAX: usize = 12 << 10;
@@ -30,68 +30,6 @@ pub fn expand(data: &[u8]) -> Vec<u8> {
     expanded
 }
 
-/// Whether `text` is JSON that nests no deeper than the server takes.
-///
-/// `IgnoredAny` makes `serde_json` walk the grammar and nothing more: it looks neither at the size of a number nor at
-/// the partner of a surrogate, and counts no levels. It does not look at UTF-8 either, thus the `str`.
-pub fn is_json(text: &str) -> bool {
-    is_json_of_any_depth(text) && Brackets::of(text).deepest <= DEEPEST
-}
-
-/// Whether `text` is JSON, however deep it nests.
-pub fn is_json_of_any_depth(text: &str) -> bool {
-    !text.starts_with('\u{feff}') && serde_json::from_str::<IgnoredAny>(text).is_ok()
-}
-
-/// The brackets of a text, those in strings left out.
-struct Brackets {
-    /// What has to close those that are open at the end, the outermost first.
-    missing: String,
-    /// How many were open at most.
-    deepest: usize,
-}
-
-impl Brackets {
-    fn of(text: &str) -> Brackets {
-        let mut brackets = Brackets { missing: String::new(), deepest: 0 };
-        let (mut in_string, mut escaped) = (false, false);
-        for byte in text.bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_string => escaped = true,
-                b'"' => in_string = !in_string,
-                _ if in_string => {}
-                b'[' => brackets.missing.push(']'),
-                b'{' => brackets.missing.push('}'),
-                b']' | b'}' => drop(brackets.missing.pop()),
-                _ => {}
-            }
-            brackets.deepest = brackets.deepest.max(brackets.missing.len());
-        }
-        brackets
-    }
-}
-
-/// Everything that can be missing, save brackets, where a JSON text breaks off between two characters.
-const MISSING: [&str; 25] = [
-    // Nothing; a value or the digits of a number; the value of a member; a member.
-    "", "0", ":0", "\"\":0",
-    // The end of a string, then that of a member name: in plain text, behind a backslash, in `\u`.
-    "\"", "n\"", "0000\"", "000\"", "00\"", "0\"", "\":0", "n\":0", "0000\":0", "000\":0", "00\":0", "0\":0",
-    // The end of a literal.
-    "rue", "ue", "e", "alse", "lse", "se", "ull", "ll", "l",
-];
-
-/// Whether something can be put behind `text` that makes it JSON: each completion of a list is tried out.
-pub fn can_be_completed(text: &str) -> bool {
-    let brackets = Brackets::of(text);
-    if brackets.deepest > DEEPEST {
-        return false;
-    }
-    let closing: String = brackets.missing.chars().rev().collect();
-    MISSING.iter().any(|missing| is_json(&[text, missing, &closing].concat()))
-}
-
 /// A JSON text as `serde_json` reads it, with every member of an object in its place.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Json {
@@ -112,7 +50,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// Reads `text`, which [`is_json`].
+    /// Reads `text`, which [`is_json`](grammar::is_json).
     ///
     /// # Panics
     /// When `serde_json` thinks otherwise.

@@ -170,7 +170,7 @@ fn status(random: &mut Random, max_bytes: usize) -> Vec<u8> {
         3..5 => {
             // Just below the limit, at it, or above.
             let length = (max_bytes + 1).saturating_sub(random.below(3)).max(20);
-            format!("{{\"n\":{number},\"x\":\"{}\"}}", "z".repeat(length - 20)).into_bytes()
+            format!("{{\"n\":{number},\"x\":\"{}\"}}", "z".repeat(length - 19)).into_bytes()
         }
         5..8 => {
             let mut status = format!("{{\"n\":{number},\"drift_count\":12}}").into_bytes();
