@@ -58,7 +58,7 @@ pub enum Problem {
     MediaType,
     /// The body is compressed.
     ContentCoding,
-    /// Every body buffer is taken.
+    /// Every body buffer is taken, and of those who send this one is the slowest.
     Busy,
     /// The head took longer than it may.
     HeadTimeout,
@@ -114,7 +114,9 @@ impl fmt::Display for Problem {
             Problem::MethodNotAllowed(allow) => write!(f, "Method not allowed here; use one of {}", allow.0),
             Problem::MediaType => f.write_str("Content-Type must be application/json"),
             Problem::ContentCoding => f.write_str("Content-Encoding is not supported; send the status uncompressed"),
-            Problem::Busy => f.write_str("Too many statuses are being sent at once; try again in a second"),
+            Problem::Busy => f.write_str(
+                "Too many statuses are being sent at once and this one is the slowest; try again in a second",
+            ),
             Problem::HeadTimeout => f.write_str("The request head did not arrive in time"),
             Problem::BodyTimeout => f.write_str("The request body did not arrive in time"),
             Problem::Incomplete => f.write_str("The connection ended before the request was complete"),

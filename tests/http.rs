@@ -1385,7 +1385,12 @@ fn when_every_body_buffer_is_taken_the_slowest_post_is_told_to_come_again() {
     posts.push_back(begin());
     assert_crowded_out(posts.pop_front().unwrap());
     let log = server.wait_for_log("code=503");
-    assert!(log.contains("reason=\"Too many statuses are being sent at once; try again in a second\""), "{log}");
+    assert!(
+        log.contains(
+            "reason=\"Too many statuses are being sent at once and this one is the slowest; try again in a second\""
+        ),
+        "{log}"
+    );
 
     // Each way in which a post ends gives its buffer to the next one: nobody has to go for it.
     let mut last = posts.pop_back().unwrap();
