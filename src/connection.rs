@@ -43,6 +43,10 @@ const _: () = assert!(LINGER_BYTES_MAX > STATUS_CAPACITY as u64);
 const _: () = assert!(CONTINUE.len() <= RESPONSE_MAX);
 const _: () = assert!((STATUS_CAPACITY as u64) << 32 >> 32 == STATUS_CAPACITY as u64);
 
+/// The most bytes of a body that is read and judged as soon as it comes: that takes some tenths of a millisecond, which
+/// others can wait.
+const SMALL_BODY_MAX: u64 = 128 << 10;
+
 /// How long, in milliseconds, a body is not judged by how fast it comes: a few round trips, in which there is little to
 /// judge by.
 const YOUNG_BODY_MS: u64 = 1_000;
@@ -224,6 +228,11 @@ impl Connection {
     /// Whether it has a body buffer.
     pub(crate) fn has_body(&self) -> bool {
         self.body.is_some()
+    }
+
+    /// Whether its body has more bytes than others should wait for, as far as is known yet.
+    pub(crate) fn has_large_body(&self) -> bool {
+        self.has_body() && self.received.saturating_add(self.decoder.announced()) > SMALL_BODY_MAX
     }
 
     /// How fast its body comes, the least for the slowest. Of those that have just begun, the oldest counts as the slowest:

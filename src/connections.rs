@@ -158,9 +158,9 @@ impl<'s> Connections<'s> {
         self.connections[id].next(&self.inboxes[id])
     }
 
-    /// Whether connection `id` sends a body, of which there may be much.
-    pub fn is_posting(&self, id: usize) -> bool {
-        self.connections[id].has_body()
+    /// Whether connection `id` sends a body that is so large that others should have their turn first.
+    pub fn has_large_body(&self, id: usize) -> bool {
+        self.connections[id].has_large_body()
     }
 
     /// Whether connection `id` is open and has no request under way.
@@ -232,7 +232,8 @@ impl<'s> Connections<'s> {
     }
 
     /// The connection that sends its body slowest, when there are too many bodies on their way in, after it has been told.
-    /// To be called behind everything that takes bytes: who sent all of its body in them is not among those compared.
+    /// To be called before another connection is given bytes: who had all of its body there already is not among those
+    /// compared.
     pub fn crowd_out(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
         if !self.shared.snapshots.is_crowded() {
             return None;

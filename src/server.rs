@@ -150,8 +150,8 @@ pub struct Server<'s> {
     connections: Connections<'s>,
     /// The connections that something can be done for.
     ready: Queue,
-    /// Those for which there may be much: they send a body, or have had as many calls as there are in one turn. One of
-    /// them has its turn when all others had theirs.
+    /// Those for which there is much to do: they send a large body, or have had as many calls as there are in one turn.
+    /// One of them has its turn when all others had theirs.
     long: Queue,
     buffer: &'s mut [u8; READ_MAX],
     clock: Clock,
@@ -400,22 +400,34 @@ impl<'s> Server<'s> {
         self.connections.expire(&mut turn)
     }
 
-    /// Does for one connection what can be done without waiting, as much as its share allows.
+    /// Does for one connection what can be done without waiting, as much as its share allows. Then there may be too many
+    /// bodies on their way in, and who sends slowest has to go.
     fn drive(&mut self, id: usize, share: Share) {
+        if !self.serve(id, share) {
+            queue(&mut self.long, &mut self.sockets[id], id);
+        }
+        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
+        while let Some(id) = self.connections.crowd_out(&mut turn) {
+            queue(&mut self.ready, &mut self.sockets[id], id);
+        }
+    }
+
+    /// Says whether all was done that could be.
+    fn serve(&mut self, id: usize, share: Share) -> bool {
         let mut sends = 0;
         for _ in 0..STEPS_MAX {
             let Socket { stream: Some(stream), readable, writable, read_closed, no_delay, .. } = &mut self.sockets[id]
             else {
-                return;
+                return true;
             };
             let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
             match self.connections.next(id) {
                 Next::Read(at_most) => {
                     if !*readable {
-                        return;
+                        return true;
                     }
-                    if share == Share::Small && self.connections.is_posting(id) {
-                        break;
+                    if share == Share::Small && self.connections.has_large_body(id) {
+                        return false;
                     }
                     let wanted = at_most.min(READ_MAX);
                     match stream.read(&mut self.buffer[..wanted]) {
@@ -426,15 +438,18 @@ impl<'s> Server<'s> {
                         Ok(bytes) => {
                             *readable = bytes == wanted || *read_closed;
                             self.connections.receive(id, &self.buffer[..bytes], &mut turn);
-                            self.make_room();
+                            self.close_overdue_readers();
                         }
                         Err(error) if goes_on(&error, readable) => {}
-                        Err(_) => return self.close(id),
+                        Err(_) => {
+                            self.close(id);
+                            return true;
+                        }
                     }
                 }
                 Next::Write => {
                     if !*writable {
-                        return;
+                        return true;
                     }
                     // A second piece would wait for the acknowledgement of the first.
                     if sends > 0 && !*no_delay {
@@ -444,10 +459,13 @@ impl<'s> Server<'s> {
                     match send(stream, self.connections.output(id)) {
                         Ok(bytes) => {
                             self.connections.sent(id, bytes, *readable, &mut turn);
-                            self.make_room();
+                            self.close_overdue_readers();
                         }
                         Err(error) if goes_on(&error, writable) => {}
-                        Err(_) => return self.close(id),
+                        Err(_) => {
+                            self.close(id);
+                            return true;
+                        }
                     }
                 }
                 Next::ShutWrite => {
@@ -456,21 +474,19 @@ impl<'s> Server<'s> {
                     *readable = true;
                     self.connections.write_side_shut(id, turn.now);
                 }
-                Next::Close => return self.close(id),
+                Next::Close => {
+                    self.close(id);
+                    return true;
+                }
             }
         }
-        queue(&mut self.long, &mut self.sockets[id], id);
+        false
     }
 
-    /// The slots for statuses are few: with too many past ones, who still reads the oldest has to go; with too many on
-    /// their way in, who sends slowest.
-    fn make_room(&mut self) {
+    /// The slots for past statuses are few: who still reads the oldest has to go when there are too many.
+    fn close_overdue_readers(&mut self) {
         while let Some(id) = self.connections.overdue_reader() {
             self.close(id);
-        }
-        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
-        while let Some(id) = self.connections.crowd_out(&mut turn) {
-            queue(&mut self.ready, &mut self.sockets[id], id);
         }
     }
 
@@ -490,7 +506,7 @@ impl<'s> Server<'s> {
 /// How much of a turn a connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Share {
-    /// All but the reading of a body.
+    /// All but the reading of a large body.
     Small,
     /// That too.
     Large,

@@ -816,6 +816,27 @@ fn a_reader_that_makes_room_leaves_nothing_with_the_system() {
 }
 
 #[test]
+fn posts_that_are_here_whole_are_all_taken_and_cost_nobody_a_place() {
+    let server = Server::start(&[]);
+    let mut begun: Vec<Client> = (0..BODIES_MAX).map(|_| server.begin(&post_head("Content-Length: 2\r\n"))).collect();
+    let post = post_request(&status_of(40_000));
+    // When the server goes on it hears of all of them at once.
+    server.signal(Signal::STOP);
+    let mut crowd: Vec<Client> = (0..3 * BODIES_MAX).map(|_| server.connect()).collect();
+    for client in &mut crowd {
+        client.send(&post);
+    }
+    server.signal(Signal::CONT);
+    for client in &mut crowd {
+        assert_eq!(client.response().code, 200);
+    }
+    for client in &mut begun {
+        client.send(b"{}");
+        assert_eq!(client.response().code, 200);
+    }
+}
+
+#[test]
 fn who_has_just_begun_to_post_is_not_refused_for_others_who_have_more() {
     let server = Server::start(&[]);
     let half = [post_head("Content-Length: 60000\r\n"), status_of(60_000)[..30_000].to_vec()].concat();

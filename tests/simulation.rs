@@ -191,8 +191,8 @@ impl<'s> Simulation<'s> {
         self.clients[id].as_ref().expect("the connection is open").model.state
     }
 
-    /// What the server does without waiting for the client, as long as there is something.
-    fn settle(&mut self, id: usize) {
+    /// Closes those that read a status which is too old.
+    fn close_overdue_readers(&mut self) {
         while let Some(reader) = self.core.overdue_reader() {
             let reads = |client: &Client| client.model.reads();
             let past = model::past(self.clients.iter().flatten().map(|client| &client.model), &self.world);
@@ -203,6 +203,11 @@ impl<'s> Simulation<'s> {
             self.tally.event("reader of the oldest closed");
             self.close(reader);
         }
+    }
+
+    /// What the server does without waiting for the client, as long as there is something.
+    fn settle(&mut self, id: usize) {
+        self.close_overdue_readers();
         while let Some(slowest) = self.turn(|core, turn| core.crowd_out(turn)) {
             say!(self, "{slowest:>4} sends its body slowest and has to go");
             self.tally.event("slowest body refused");
@@ -351,6 +356,16 @@ impl<'s> Simulation<'s> {
         if self.state(id) == State::Body && self.random.below(100) < self.mood.stalls {
             return;
         }
+        self.send_some_to_server(id);
+        // More of a body may be there, and then the server reads it before it compares those who send.
+        while reads(self, id) && self.state(id) == State::Body && self.random.below(3) == 0 {
+            self.close_overdue_readers();
+            self.send_some_to_server(id);
+        }
+        self.settle(id);
+    }
+
+    fn send_some_to_server(&mut self, id: usize) {
         let Next::Read(at_most) = self.core.next(id) else { unreachable!() };
         let client = self.clients[id].as_mut().expect("it is open");
         while client.script.is_empty() || self.random.below(3) == 0 {
@@ -373,7 +388,6 @@ impl<'s> Simulation<'s> {
         say!(self, "{id:>4} sends {:?}", bytes.escape_ascii().to_string());
         self.turn(|core, turn| core.receive(id, &bytes, turn));
         self.told(id, |model, world, now| model.receive(&bytes, world, now));
-        self.settle(id);
     }
 
     fn send_to_client(&mut self) {

@@ -408,8 +408,7 @@ impl<'s> World<'s> {
         }
     }
 
-    /// What the server does each time it has received or sent something, see `Server::make_room`: what joins that joins
-    /// this.
+    /// What the server does each time it has received or sent something, or before it turns to another connection.
     fn after_work(&mut self) {
         while let Some(id) = self.connections.overdue_reader() {
             self.close(id);
