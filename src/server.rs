@@ -37,12 +37,12 @@ const BACKLOG: i32 = 1024;
 /// How many connections are accepted in one turn: no more than a crowd of which the others hardly notice, at some ten
 /// microseconds each.
 const ACCEPTS_MAX: usize = 64;
-/// How many calls are made for one connection in one turn: enough for a request or two, or a piece of a body, and no more
-/// than some hundred microseconds.
+/// How many calls are made for one connection in one turn: enough for a few requests, or for the largest status. The
+/// latter takes some milliseconds, with what it takes to judge it.
 const STEPS_MAX: usize = 16;
-/// How many bytes the system holds at most of what a connection is sent and does not take, by half of what it is told
-/// (socket(7), SO_SNDBUF). The default status fits, so that it is sent by one call; without a limit it is megabytes, which
-/// a few who do not read could make it all of the machine's.
+/// What the system is told to hold at most, in bytes, of what a connection is sent and does not take; it holds twice as
+/// much (socket(7), SO_SNDBUF). The largest status that is accepted by default fits, so that one call sends it. Without a
+/// limit it would be megabytes, and some hundred who do not read would have all the memory that the machine has for TCP.
 const SEND_BUFFER: usize = 128 << 10;
 /// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
 /// not mean that there is no more.

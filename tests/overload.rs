@@ -180,7 +180,7 @@ struct Flood {
 
 impl Flood {
     /// Begins one whose connections do what `kinds` says, in turn.
-    fn begin(address: SocketAddr, kinds: &'static [Hostile], rate: u64) -> Flood {
+    fn begin(address: SocketAddr, kinds: &'static [Hostile]) -> Flood {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -191,7 +191,7 @@ impl Flood {
             let mut closed: VecDeque<usize> = (0..FLOOD).collect();
             let (begun, mut opened, mut trickled) = (Instant::now(), 0, Instant::now());
             while !told.load(Ordering::Relaxed) {
-                while opened < begun.elapsed().as_millis() as u64 * rate / 1000 {
+                while opened < begun.elapsed().as_millis() as u64 * RATE / 1000 {
                     let Some(index) = closed.pop_front() else { break };
                     let kind = kinds[index % kinds.len()];
                     let buffer = kind.reads_nothing().then_some(4096);
@@ -262,7 +262,7 @@ fn exchange(address: SocketAddr, pieces: &[&[u8]], asks: bool) -> io::Result<(u1
 }
 
 /// That a flood of these kinds keeps no normal client out and leaves nothing behind.
-fn assert_withstands(kinds: &'static [Hostile], rate: u64) {
+fn assert_withstands(kinds: &'static [Hostile]) {
     /// How many requests the normal client makes, and how long it rests after each: it takes a second.
     const REQUESTS: usize = 300;
     const REST: Duration = Duration::from_millis(3);
@@ -282,7 +282,7 @@ fn assert_withstands(kinds: &'static [Hostile], rate: u64) {
     if large {
         assert_eq!(server.post(&status_of(MIB)).code, 200);
     }
-    let flood = Flood::begin(address, kinds, rate);
+    let flood = Flood::begin(address, kinds);
     let (mut times, mut failures) = (Times(Vec::new()), Vec::new());
     let post = |fields: &str| {
         let fields = format!("Connection: close\r\nContent-Length: 2\r\n{fields}");
@@ -334,33 +334,33 @@ fn assert_withstands(kinds: &'static [Hostile], rate: u64) {
 
 #[test]
 fn a_flood_that_says_nothing_keeps_nobody_out() {
-    assert_withstands(&[SaysNothing], RATE);
+    assert_withstands(&[SaysNothing]);
 }
 
 #[test]
 fn a_flood_that_trickles_keeps_nobody_out() {
-    assert_withstands(&[Trickles], RATE);
+    assert_withstands(&[Trickles]);
 }
 
 #[test]
 fn a_flood_of_half_heads_keeps_nobody_out() {
-    assert_withstands(&[HalfAHead], RATE);
+    assert_withstands(&[HalfAHead]);
 }
 
 #[test]
 fn a_flood_of_half_bodies_keeps_nobody_out() {
-    assert_withstands(&[HalfABody, HalfAChunk], RATE);
+    assert_withstands(&[HalfABody, HalfAChunk]);
 }
 
 #[test]
 fn a_flood_that_reads_nothing_keeps_nobody_out() {
-    assert_withstands(&[ReadsNothing, ReadsNothingOfMany], RATE);
+    assert_withstands(&[ReadsNothing, ReadsNothingOfMany]);
 }
 
 #[test]
 fn a_flood_of_everything_keeps_nobody_out() {
     let all = &[SaysNothing, Trickles, HalfAHead, HalfABody, HalfAChunk, ReadsNothing, ReadsNothingOfMany];
-    assert_withstands(all, RATE);
+    assert_withstands(all);
 }
 
 // ---------------------------------------------------------------------------------------------------- fairness

@@ -24,13 +24,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gitops_status_server::connection::{self, Next, Turn};
+use gitops_status_server::connection::{Limits, Next, Turn};
 use gitops_status_server::connections::{Connections, Storage};
 use gitops_status_server::event::{Event, Journal};
 use gitops_status_server::http::response::Date;
 use gitops_status_server::snapshot::{self, SLOTS};
 use gitops_status_server::status::UNKNOWN;
-use model::{Limits, State, World};
+use model::{State, World};
 use random::Random;
 use requests::Situation;
 
@@ -141,12 +141,10 @@ impl<'s> Simulation<'s> {
             heads: random.pick(&[0, 20, 80]),
             stalls: random.pick(&[0, 0, 98]),
         };
-        let Limits { max_bytes, head_timeout, body_timeout, idle_timeout, write_timeout } = limits;
-        let of_core = connection::Limits { max_bytes, head_timeout, body_timeout, idle_timeout, write_timeout };
         Simulation {
             random,
             mood,
-            core: Connections::new(storage, count, of_core),
+            core: Connections::new(storage, count, limits),
             world: World {
                 limits,
                 shutting_down: false,

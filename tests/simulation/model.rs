@@ -5,18 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use gitops_status_server::connection::Limits;
+
 use crate::reading::{self, Codes, Head, Length, Reading};
 use crate::responses::{self, Response};
-
-/// In milliseconds, but for the first.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub max_bytes: usize,
-    pub head_timeout: u64,
-    pub body_timeout: u64,
-    pub idle_timeout: u64,
-    pub write_timeout: u64,
-}
 
 pub const BODIES_MAX: usize = 4;
 pub const PAST_MAX: usize = 3;
