@@ -41,16 +41,18 @@ const LISTEN: usize = 0;
 const MAX_BYTES: usize = 1;
 const MAX_CONNECTIONS: usize = 2;
 const SEED_FILE: usize = 3;
-const HEAD_TIMEOUT: usize = 4;
-const BODY_TIMEOUT: usize = 5;
-const IDLE_TIMEOUT: usize = 6;
-const WRITE_TIMEOUT: usize = 7;
-const SHUTDOWN_GRACE: usize = 8;
-const LOG: usize = 9;
-const LOG_FORMAT: usize = 10;
+const STATE_DIR: usize = 4;
+const REFRESH_MS: usize = 5;
+const HEAD_TIMEOUT: usize = 6;
+const BODY_TIMEOUT: usize = 7;
+const IDLE_TIMEOUT: usize = 8;
+const WRITE_TIMEOUT: usize = 9;
+const SHUTDOWN_GRACE: usize = 10;
+const LOG: usize = 11;
+const LOG_FORMAT: usize = 12;
 
 /// Every option, in the order of `--help`.
-pub const OPTIONS: [Opt; 11] = [
+pub const OPTIONS: [Opt; 13] = [
     opt(
         "listen",
         "ADDR:PORT",
@@ -60,7 +62,15 @@ pub const OPTIONS: [Opt; 11] = [
     ),
     opt("max-bytes", "N", "STATUS_MAX_BYTES", "65536", "largest accepted status in bytes, 2 to 1048576"),
     opt("max-connections", "N", "STATUS_MAX_CONNECTIONS", "128", "connections held at once, 8 to 1024"),
-    opt("seed-file", "PATH", "STATUS_SEED_FILE", "", "file with the first status, read at start"),
+    opt("seed-file", "PATH", "STATUS_SEED_FILE", "", "file with the first status; an edit of it counts as a post"),
+    opt("state-dir", "DIR", "STATUS_STATE_DIR", "", "directory where accepted statuses survive a restart"),
+    opt(
+        "refresh-ms",
+        "N",
+        "STATUS_REFRESH_MS",
+        "1000",
+        "how long others' changes of the seed or state may stay unseen, 0 to 60000",
+    ),
     opt("head-timeout", "S", "STATUS_HEAD_TIMEOUT", "10", "seconds for a whole request head, 1 to 3600"),
     opt("body-timeout", "S", "STATUS_BODY_TIMEOUT", "30", "seconds for a whole request body, 1 to 3600"),
     opt("idle-timeout", "S", "STATUS_IDLE_TIMEOUT", "75", "seconds that a connection may be idle, 1 to 3600"),
@@ -74,6 +84,7 @@ const MAX_BYTES_RANGE: RangeInclusive<u32> = 2..=STATUS_CAPACITY as u32;
 const MAX_CONNECTIONS_RANGE: RangeInclusive<u32> = 8..=CONNECTIONS_CAPACITY as u32;
 const TIMEOUT_RANGE: RangeInclusive<u32> = 1..=3600;
 const GRACE_RANGE: RangeInclusive<u32> = 0..=300;
+const REFRESH_RANGE: RangeInclusive<u32> = 0..=60_000;
 const _: () = assert!(STATUS_CAPACITY == 1_048_576 && CONNECTIONS_CAPACITY == 1024, "the table above names both");
 
 /// What the program is asked to do.
@@ -98,6 +109,10 @@ pub struct Config {
     pub max_connections: usize,
     /// The file with the first status.
     pub seed_file: Option<PathBuf>,
+    /// The directory that statuses are kept in.
+    pub state_dir: Option<PathBuf>,
+    /// Milliseconds for which others' changes of either may stay unseen.
+    pub refresh_ms: u64,
     /// What is configured about connections.
     pub limits: Limits,
     /// Seconds for requests in flight.
@@ -162,6 +177,8 @@ pub fn read(
         listen: given(LISTEN).address()?,
         max_connections: given(MAX_CONNECTIONS).number(MAX_CONNECTIONS_RANGE)? as usize,
         seed_file: given(SEED_FILE).path()?,
+        state_dir: given(STATE_DIR).path()?,
+        refresh_ms: given(REFRESH_MS).number(REFRESH_RANGE)?.into(),
         limits: Limits {
             max_bytes: given(MAX_BYTES).number(MAX_BYTES_RANGE)? as usize,
             head_timeout: seconds(HEAD_TIMEOUT)? * 1000,

@@ -16,6 +16,14 @@
 //!                     all sent, but part of the request is unread: the write side is shut, and what still comes is
 //!                     dropped for a while, for a close with unread bytes would take the response away with it
 //! ```
+//!
+//! Where there are files behind the status, a request may have to wait for them. Nothing is read in the meantime.
+//!
+//! ```text
+//!     Head ───► Look ───► Head      somebody else may have changed a file: that is looked at first
+//!     Head ───► Room ───► Head      every body buffer is taken, and those that wait for the store will be given back
+//!     Body ───► Store ──► Send      the body is a status, and is being stored, or will be
+//! ```
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -27,6 +35,7 @@ use crate::render::{self, Manner};
 use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation};
 use crate::snapshot::{SlotId, Snapshots};
 use crate::status::{self, Refusal, STATUS_CAPACITY};
+use crate::store::Trouble;
 
 /// How long, in milliseconds, a connection that lingers may send nothing before it is closed: several round trips of the
 /// slowest links, and whoever has read its answer closes sooner.
@@ -51,6 +60,10 @@ const SMALL_BODY_MAX: u64 = 128 << 10;
 /// judge by.
 const YOUNG_BODY_MS: u64 = 1_000;
 
+/// How long, in milliseconds, a request waits for a look at the files at most: some tens of times what a network file
+/// system needs, and less than a probe waits.
+pub const LOOK_PATIENCE_MS: u64 = 500;
+
 /// Bytes that came and were not used yet: a head that is not whole, or requests behind the one that is answered.
 pub type Inbox = heapless::Vec<u8, HEAD_MAX>;
 
@@ -69,11 +82,41 @@ pub struct Limits {
     pub write_timeout: u64,
 }
 
+/// What is known of the files behind the status. All times are in milliseconds, on the clock of [`Turn::now`].
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// For how long what was seen counts as what is.
+    pub refresh: u64,
+    /// When the last look began.
+    pub looked: u64,
+    /// When the look or the storing that is under way began.
+    pub working_since: Option<u64>,
+    /// Whether somebody has waited for that in vain.
+    pub slow: bool,
+    /// Why statuses cannot be stored, if they cannot.
+    pub trouble: Option<Trouble>,
+}
+
+impl Watch {
+    /// Whether nobody has to wait for another look. Who would wait in vain need not.
+    pub fn is_fresh(&self, now: u64) -> bool {
+        self.slow || now < self.looked + self.refresh
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        if self.slow { Some(Trouble::Slow) } else { self.trouble }
+    }
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Shared<'s> {
     /// The statuses.
     pub snapshots: &'s mut Snapshots,
+    /// The files behind them, if there are any.
+    pub watch: Option<Watch>,
+    /// How many connections wait for room.
+    pub queue: usize,
     /// What is configured.
     pub limits: Limits,
     /// Whether the server is about to exit: every response is the last one of its connection.
@@ -97,6 +140,8 @@ pub enum Next {
     Read(usize),
     /// That its output is sent.
     Write,
+    /// The files.
+    Wait,
     /// That the write side of the socket is shut.
     ShutWrite,
     /// That the socket is closed.
@@ -109,7 +154,10 @@ pub(crate) enum Phase {
     Closed,
     Idle,
     Head,
+    Look,
+    Room,
     Body,
+    Store,
     Send,
     Shut,
     Linger,
@@ -148,6 +196,14 @@ pub struct Connection {
     begun: Begun,
     /// It was kept open behind a response.
     kept: bool,
+    /// Whether [`Connections`](crate::connections::Connections) counts it among those that wait.
+    pub(crate) counted: bool,
+    /// And among those that wait for room.
+    pub(crate) queued: bool,
+    /// The look that it waits for is under way.
+    looked_for: bool,
+    /// It has waited for the files, and does not any more.
+    waited: bool,
     /// The peer will send no more.
     input_ended: bool,
     /// The status that is sent behind what is rendered.
@@ -174,6 +230,10 @@ impl Connection {
         version_10: false,
         begun: Begun::Unknown,
         kept: false,
+        counted: false,
+        queued: false,
+        looked_for: false,
+        waited: false,
         input_ended: false,
         content: None,
         envelope: false,
@@ -187,6 +247,9 @@ impl Connection {
         self.peer = peer;
         self.number = number;
         self.kept = false;
+        self.counted = false;
+        self.queued = false;
+        self.waited = false;
         self.input_ended = false;
         self.idle(shared, now);
     }
@@ -198,6 +261,7 @@ impl Connection {
             Phase::Idle | Phase::Head => Next::Read(HEAD_MAX - inbox.len()),
             Phase::Body => Next::Read(usize::try_from(self.decoder.announced()).unwrap_or(0).saturating_add(HEAD_MAX)),
             Phase::Linger => Next::Read(usize::MAX),
+            Phase::Look | Phase::Room | Phase::Store => Next::Wait,
             Phase::Send => Next::Write,
             Phase::Shut => Next::ShutWrite,
             Phase::Closed => Next::Close,
@@ -217,6 +281,10 @@ impl Connection {
         self.number
     }
 
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     pub(crate) fn is_kept(&self) -> bool {
         self.kept
     }
@@ -228,6 +296,35 @@ impl Connection {
     /// Whether it has a body buffer.
     pub(crate) fn has_body(&self) -> bool {
         self.body.is_some()
+    }
+
+    /// Whether it waits for the files.
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Look | Phase::Room | Phase::Store)
+    }
+
+    /// The body that it waits to have stored.
+    pub(crate) fn to_store(&self) -> Option<SlotId> {
+        self.body.filter(|_| self.phase == Phase::Store)
+    }
+
+    /// Whether it waits for a look that has not begun yet.
+    pub(crate) fn wants_look(&self) -> bool {
+        self.phase == Phase::Look && !self.looked_for
+    }
+
+    /// The look that it waits for has begun.
+    pub(crate) fn look_begins(&mut self) {
+        self.looked_for = true;
+    }
+
+    /// Whether what it waits for is there.
+    pub(crate) fn can_go_on(&self, watch: &Watch, crowded: bool, now: u64) -> bool {
+        match self.phase {
+            Phase::Look => watch.is_fresh(now) || (self.looked_for && watch.working_since.is_none()),
+            Phase::Room => !crowded,
+            _ => false,
+        }
     }
 
     /// Whether its body has more bytes than others should wait for, as far as is known yet.
@@ -305,10 +402,18 @@ impl Connection {
                     taken => taken,
                 },
                 Phase::Body => self.take_body(rest, shared, turn),
+                Phase::Look | Phase::Room | Phase::Store => break,
                 Phase::Send | Phase::Shut | Phase::Linger | Phase::Closed => break,
             };
         }
         used
+    }
+
+    /// What it waited for is there, or will not come: its request is looked at again.
+    pub(crate) fn go_on(&mut self, inbox: &mut Inbox, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        self.waited = true;
+        self.phase = Phase::Head;
+        self.resume(inbox, shared, turn);
     }
 
     /// Uses a request head, if it is whole.
@@ -330,21 +435,39 @@ impl Connection {
                 return input.len();
             }
         };
+        let waited = core::mem::take(&mut self.waited);
+        let outdated = shared.watch.is_some_and(|watch| !watch.is_fresh(turn.now));
+        if outdated && !waited && routes::depends_on_files(&head) {
+            self.looked_for = false;
+            self.enter(Phase::Look, turn.now, LOOK_PATIENCE_MS);
+            return 0;
+        }
         self.keep_alive = head.keep_alive;
         self.version_10 = head.version_10;
         let situation = Situation {
             etag: shared.snapshots.current().etag(),
             max_bytes: shared.limits.max_bytes,
             shutting_down: shared.shutting_down,
+            trouble: shared.watch.and_then(|watch| watch.trouble()),
         };
         let request = Request::of(&head);
         let answer = match routes::route(&head, &situation) {
+            // Who waits already was here earlier.
+            Ok(Answer::TakeStatus) if shared.queue > 0 && !waited => {
+                self.enter(Phase::Room, turn.now, shared.limits.body_timeout);
+                return 0;
+            }
             Ok(Answer::TakeStatus) => match shared.snapshots.reserve() {
                 Some(slot) => {
                     self.begin_body(&head, slot, head.len < input.len(), shared, turn);
                     return head.len;
                 }
-                None => Err(Problem::Busy),
+                None if shared.watch.is_none() => Err(Problem::Busy),
+                None if !waited => {
+                    self.enter(Phase::Room, turn.now, shared.limits.body_timeout);
+                    return 0;
+                }
+                None => Err(Problem::Unstored(Trouble::Slow)),
             },
             Ok(Answer::Now(content)) => Ok(content),
             Err(problem) => Err(problem),
@@ -418,23 +541,34 @@ impl Connection {
         }
     }
 
-    /// Judges the body and makes it the status.
+    /// Judges the body. It is the status now, or when it is stored.
     fn finish_body(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
         let Some(slot) = self.body else { return };
         match status::read(shared.snapshots.slot(slot).bytes()) {
+            Ok(_) if shared.watch.is_some() => self.enter(Phase::Store, turn.now, shared.limits.body_timeout),
             Ok(view) => {
                 let (peer, bytes) = (self.peer, self.received as usize);
                 turn.journal.record(Event::Accepted { peer, bytes, sync_status: view.sync_status });
-                self.body = None;
                 shared.snapshots.publish(slot, render::prepare);
-                self.content = Some(shared.snapshots.pin_current());
-                self.envelope = true;
-                let manner = self.manner(&Request::POST, shared, turn.date);
-                let content = render::accepted(&mut self.rendered, bytes, manner);
-                self.answered(&Request::POST, Code::Ok, content, shared, turn);
+                self.accepted(shared, turn);
             }
             Err(refusal) => self.refuse(Problem::Refused(refusal), &Request::POST, shared, turn),
         }
+    }
+
+    /// Its body is the current status.
+    pub(crate) fn accepted(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        self.body = None;
+        self.content = Some(shared.snapshots.pin_current());
+        self.envelope = true;
+        let manner = self.manner(&Request::POST, shared, turn.date);
+        let content = render::accepted(&mut self.rendered, self.received as usize, manner);
+        self.answered(&Request::POST, Code::Ok, content, shared, turn);
+    }
+
+    /// Its body could not be stored.
+    pub(crate) fn unstored(&mut self, trouble: Trouble, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+        self.refuse(Problem::Unstored(trouble), &Request::POST, shared, turn);
     }
 
     /// The request is answered without all of it being read, so nothing can follow it.
@@ -548,7 +682,8 @@ impl Connection {
             }
             After::Body => self.enter(Phase::Body, turn.now, shared.limits.body_timeout),
             After::Close | After::Linger if self.input_ended => self.phase = Phase::Closed,
-            After::Close if !unread => self.phase = Phase::Closed,
+            // Who has sent something behind it, before it was known to be the last, may send more.
+            After::Close if !unread && inbox.is_empty() => self.phase = Phase::Closed,
             After::Close | After::Linger => self.enter(Phase::Shut, turn.now, LINGER_QUIET_MS),
         }
         if matches!(self.phase, Phase::Idle | Phase::Body) {
@@ -581,13 +716,13 @@ impl Connection {
                 self.keep_alive = false;
                 self.refuse(Problem::Incomplete, &request, shared, turn);
             }
-            Phase::Send => {}
+            Phase::Look | Phase::Room | Phase::Store | Phase::Send => {}
             Phase::Idle | Phase::Shut | Phase::Linger | Phase::Closed => self.phase = Phase::Closed,
         }
     }
 
     /// The deadline has passed.
-    pub fn expire(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
+    pub fn expire(&mut self, inbox: &mut Inbox, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
         match self.phase {
             Phase::Head => {
                 self.unread();
@@ -597,6 +732,20 @@ impl Connection {
                 self.unread();
                 self.refuse(Problem::BodyTimeout, &Request::POST, shared, turn);
             }
+            Phase::Look => {
+                // The answer is what was seen last; and nobody else need wait as long, until what is under way is done. If
+                // nothing is, nothing would ever end this.
+                if let Some(watch) = &mut shared.watch {
+                    watch.slow = watch.working_since.is_some();
+                }
+                self.go_on(inbox, shared, turn);
+            }
+            Phase::Room => self.go_on(inbox, shared, turn),
+            // What the store has not begun with, it never will.
+            Phase::Store => match self.body.is_some_and(|slot| shared.snapshots.is_lent(slot)) {
+                true => self.refuse(Problem::Undecided, &Request::POST, shared, turn),
+                false => self.unstored(Trouble::Slow, shared, turn),
+            },
             Phase::Idle | Phase::Send | Phase::Shut | Phase::Linger | Phase::Closed => self.phase = Phase::Closed,
         }
     }

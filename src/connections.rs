@@ -2,10 +2,12 @@
 
 use core::net::SocketAddr;
 
-use crate::connection::{Connection, Inbox, Limits, Next, Phase, Shared, Turn};
+use crate::connection::{Connection, Inbox, Limits, Next, Phase, Shared, Turn, Watch};
+use crate::event::Event;
 use crate::render::prepare;
 use crate::snapshot::{SlotId, Snapshots};
 use crate::status;
+use crate::store::Trouble;
 
 /// The most connections that can be configured: some hundred times what a dashboard and a pipeline need, and so few that
 /// all of them can be looked through for the nearest deadline.
@@ -51,6 +53,33 @@ impl Default for Storage {
     }
 }
 
+/// What the files have to be asked. One thing at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work<'w> {
+    /// Whether somebody else has changed one.
+    Look,
+    /// To store this status, and to look before.
+    Store(&'w [u8]),
+}
+
+/// What came of some [`Work`].
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'w> {
+    /// Whether the status was stored, if there was one to store.
+    pub stored: Option<Result<(), Trouble>>,
+    /// The status that somebody else has put into a file, if it is the newest.
+    pub changed: Option<&'w [u8]>,
+    /// Why statuses cannot be stored, if they cannot.
+    pub trouble: Option<Trouble>,
+}
+
+/// The status that is being stored.
+#[derive(Debug, Clone, Copy)]
+struct Storing {
+    slot: SlotId,
+    peer: SocketAddr,
+}
+
 /// The connections of a server, and the statuses that they post and get.
 ///
 /// A connection is named by a number below the configured count, which is used again when it is closed.
@@ -65,6 +94,11 @@ pub struct Connections<'s> {
     accepted: u64,
     /// When the requests in flight have to be done, once the server is about to exit.
     ends: Option<u64>,
+    /// How many connections wait for the files.
+    waiting: usize,
+    storing: Option<Storing>,
+    /// Whether the last work was a look alone.
+    looked_last: bool,
     shared: Shared<'s>,
 }
 
@@ -91,8 +125,105 @@ impl<'s> Connections<'s> {
             used,
             accepted: 0,
             ends: None,
-            shared: Shared { snapshots, limits, shutting_down: false },
+            waiting: 0,
+            storing: None,
+            looked_last: false,
+            shared: Shared { snapshots, watch: None, queue: 0, limits, shutting_down: false },
         }
+    }
+
+    /// From now on there are files behind the status, which have just been looked at. What was seen counts for `refresh`
+    /// milliseconds; `trouble` is why statuses cannot be stored there, if they cannot.
+    pub fn have_files(&mut self, refresh: u64, trouble: Option<Trouble>, now: u64) {
+        self.shared.watch = Some(Watch { refresh, looked: now, working_since: None, slow: false, trouble });
+    }
+
+    /// Makes `status`, which was found to be one and has at most [`status::STATUS_CAPACITY`] bytes, the current one.
+    pub fn load(&mut self, status: &[u8]) {
+        self.shared.snapshots.load(status, prepare);
+    }
+
+    /// Whether somebody has waited in vain for what the files are asked.
+    pub fn has_slow_files(&self) -> bool {
+        self.shared.watch.is_some_and(|watch| watch.slow)
+    }
+
+    /// What the files have to be asked next, if they are not busy: it is under way then, until
+    /// [`finish`](Self::finish). With `look` a look is wanted though nobody waits for it.
+    pub fn begin_work(&mut self, look: bool, now: u64) -> Option<Work<'_>> {
+        if self.waiting == 0 && !look {
+            return None;
+        }
+        let watch = self.shared.watch.as_mut().filter(|watch| watch.working_since.is_none())?;
+        let open = &mut self.connections[..*self.used];
+        let look = look || open.iter().any(Connection::wants_look);
+        let oldest = open.iter().filter(|connection| connection.to_store().is_some());
+        let oldest = oldest.min_by_key(|connection| (connection.since(), connection.number()));
+        // To store may take long, so looks come first; but they must not keep it waiting for ever.
+        self.storing = match oldest {
+            Some(connection) if !look || self.looked_last => {
+                connection.to_store().map(|slot| Storing { slot, peer: connection.peer() })
+            }
+            _ if look => None,
+            _ => return None,
+        };
+        self.looked_last = self.storing.is_none();
+        watch.working_since = Some(now);
+        open.iter_mut().for_each(Connection::look_begins);
+        Some(match self.storing {
+            Some(Storing { slot, .. }) => {
+                self.shared.snapshots.lend(slot);
+                Work::Store(self.shared.snapshots.slot(slot).bytes())
+            }
+            None => Work::Look,
+        })
+    }
+
+    /// The work that was begun is done. Gives the connection whose status was stored, or was not, if it still waits;
+    /// [`release`](Self::release) gives others that waited.
+    pub fn finish(&mut self, finished: &Finished<'_>, turn: &mut Turn<'_>) -> Option<usize> {
+        if let Some(watch) = &mut self.shared.watch {
+            watch.looked = watch.working_since.take().unwrap_or(turn.now);
+            watch.slow = false;
+            watch.trouble = finished.trouble;
+        }
+        if let Some(status) = finished.changed {
+            self.load(status);
+        }
+        let Storing { slot, peer } = self.storing.take()?;
+        self.shared.snapshots.take_back(slot);
+        let waiting = self.connections[..*self.used].iter().position(|connection| connection.to_store() == Some(slot));
+        match finished.stored.unwrap_or(Ok(())) {
+            Ok(()) => {
+                let status = self.shared.snapshots.slot(slot).bytes();
+                let sync_status = status::read(status).ok().and_then(|view| view.sync_status);
+                turn.journal.record(Event::Accepted { peer, bytes: status.len(), sync_status });
+                self.publish(slot);
+                if let Some(id) = waiting {
+                    self.connections[id].accepted(&mut self.shared, turn);
+                }
+            }
+            Err(trouble) => match waiting {
+                Some(id) => self.connections[id].unstored(trouble, &mut self.shared, turn),
+                None => self.shared.snapshots.abandon(slot),
+            },
+        }
+        let id = waiting?;
+        self.settle(id);
+        Some(id)
+    }
+
+    /// A connection that need not wait for the files any more, after it has been told: of those that wait for room the
+    /// one that waits longest.
+    pub fn release(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
+        let watch = self.shared.watch.filter(|_| self.waiting > 0)?;
+        let crowded = self.shared.snapshots.is_crowded();
+        let open = self.connections[..*self.used].iter().enumerate();
+        let released = open.filter(|(_, connection)| connection.can_go_on(&watch, crowded, turn.now));
+        let (.., id) = released.map(|(id, connection)| (connection.since(), connection.number(), id)).min()?;
+        self.connections[id].go_on(&mut self.inboxes[id], &mut self.shared, turn);
+        self.settle(id);
+        Some(id)
     }
 
     /// The statuses.
@@ -129,7 +260,8 @@ impl<'s> Connections<'s> {
     /// The connection that can best be spared: one that has its last answer; then the kept one that is idle longest; then
     /// the one that owes its head longest, if more than a quarter of all do; then the one that has not read anything of
     /// its response for longest. Who has just come therefore stays, among many who say nothing and among many who are
-    /// stuck. Those that send bodies are few, and [`crowd_out`](Self::crowd_out) sees to them.
+    /// stuck. Those that send bodies are few, and [`crowd_out`](Self::crowd_out) sees to them; who waits for the files does
+    /// not wait long, and whose status is being stored is the last to go.
     pub fn victim(&self) -> Option<usize> {
         let asking = |connection: &&Connection| match connection.phase() {
             Phase::Idle => !connection.is_kept(),
@@ -143,8 +275,9 @@ impl<'s> Connections<'s> {
             Phase::Idle if connection.is_kept() => Some(1),
             Phase::Idle | Phase::Head if many_ask => Some(2),
             Phase::Send => Some(3),
-            Phase::Body => Some(4),
+            Phase::Body | Phase::Look | Phase::Room => Some(4),
             Phase::Idle | Phase::Head => Some(5),
+            Phase::Store => Some(6),
         };
         let open = open.enumerate();
         // Of two that are alike to the millisecond, the one that came first goes.
@@ -220,7 +353,7 @@ impl<'s> Connections<'s> {
     pub fn expire(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
         let due = |&deadline: &u64| deadline != 0 && deadline <= turn.now;
         let id = self.deadlines[..*self.used].iter().position(due)?;
-        self.connections[id].expire(&mut self.shared, turn);
+        self.connections[id].expire(&mut self.inboxes[id], &mut self.shared, turn);
         self.settle(id);
         Some(id)
     }
@@ -233,13 +366,16 @@ impl<'s> Connections<'s> {
 
     /// The connection that sends its body slowest, when there are too many bodies on their way in, after it has been told.
     /// To be called before another connection is given bytes: who had all of its body there already is not among those
-    /// compared.
+    /// compared. Nobody has to go as long as some of the bodies are whole and wait for the store.
     pub fn crowd_out(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
-        if !self.shared.snapshots.is_crowded() {
+        if !self.shared.snapshots.is_crowded() || self.storing.is_some() {
             return None;
         }
-        let open = self.connections[..*self.used].iter().enumerate();
-        let posting = open.filter(|(_, connection)| connection.has_body());
+        let open = &self.connections[..*self.used];
+        if open.iter().any(|connection| connection.to_store().is_some()) {
+            return None;
+        }
+        let posting = open.iter().enumerate().filter(|(_, connection)| connection.has_body());
         let ranked = posting.map(|(id, connection)| (connection.pace(turn.now), connection.number(), id));
         let (.., id) = ranked.min()?;
         self.connections[id].yield_body(&mut self.shared, turn);
@@ -270,7 +406,15 @@ impl<'s> Connections<'s> {
     }
 
     fn settle(&mut self, id: usize) {
-        let connection = &self.connections[id];
+        let connection = &mut self.connections[id];
+        let waits = connection.waits();
+        if waits != core::mem::replace(&mut connection.counted, waits) {
+            self.waiting = if waits { self.waiting + 1 } else { self.waiting - 1 };
+        }
+        let queues = connection.phase() == Phase::Room;
+        if queues != core::mem::replace(&mut connection.queued, queues) {
+            self.shared.queue = if queues { self.shared.queue + 1 } else { self.shared.queue - 1 };
+        }
         self.deadlines[id] = if connection.phase() == Phase::Closed { 0 } else { connection.deadline() };
     }
 }
@@ -278,10 +422,11 @@ impl<'s> Connections<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{LINGER_AT_EXIT_MS, LINGER_BYTES_MAX, LINGER_MS, LINGER_QUIET_MS};
+    use crate::connection::{LINGER_AT_EXIT_MS, LINGER_BYTES_MAX, LINGER_MS, LINGER_QUIET_MS, LOOK_PATIENCE_MS};
     use crate::event::{Event, Journal};
     use crate::http::response::Date;
     use crate::snapshot::PAST_MAX;
+    use crate::store::{Fault, Step};
     use std::string::String;
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::vec::Vec;
@@ -632,6 +777,103 @@ mod tests {
         assert_eq!(world.connections.overdue_reader(), None);
         for (status, reader) in readers[1..].iter().enumerate() {
             assert!(world.send(*reader).ends_with(&std::format!("{{\"a\": {status:2}}}")));
+        }
+    }
+
+    const FULL: Trouble = Trouble::Step(Step::Write, Fault::Os(28));
+
+    /// What came of some work that changed nothing else.
+    fn finished(stored: Option<Result<(), Trouble>>) -> Finished<'static> {
+        Finished { stored, changed: None, trouble: stored.and_then(Result::err) }
+    }
+
+    #[test]
+    fn a_post_is_the_status_when_it_is_stored_and_not_before() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        world.connections.have_files(60_000, None, world.now);
+        let [first, second, third] =
+            [1, 2, 3].map(|status| world.open(&std::format!("{POST_HEAD}{{\"a\": {status} }}")));
+        let reader = world.open("");
+        let status = |world: &mut World<'_>| {
+            world.receive(reader, GET);
+            world.send(reader)
+        };
+        assert_eq!(world.connections.next(first), Next::Wait);
+        assert_eq!(world.connections.begin_work(false, world.now), Some(Work::Store(b"{\"a\": 1 }")));
+        assert_eq!(world.connections.begin_work(false, world.now), None, "one thing at a time");
+        assert!(status(&mut world).contains("UNKNOWN"));
+        assert_eq!(world.turn(|connections, turn| connections.finish(&finished(Some(Ok(()))), turn)), Some(first));
+        assert!(world.send(first).ends_with("\"status\":{\"a\": 1 }}"));
+        assert!(status(&mut world).ends_with("{\"a\": 1 }"));
+
+        // Refused, the old one stays; a client that is gone does not take its status with it.
+        assert_eq!(world.connections.begin_work(false, world.now), Some(Work::Store(b"{\"a\": 2 }")));
+        assert_eq!(world.turn(|connections, turn| connections.finish(&finished(Some(Err(FULL))), turn)), Some(second));
+        let refused = world.send(second);
+        assert!(refused.starts_with("HTTP/1.1 507 ") && refused.contains("No space left on device"), "{refused}");
+        assert!(status(&mut world).ends_with("{\"a\": 1 }"));
+        assert_eq!(world.connections.begin_work(false, world.now), Some(Work::Store(b"{\"a\": 3 }")));
+        world.connections.close(third);
+        assert_eq!(world.turn(|connections, turn| connections.finish(&finished(Some(Ok(()))), turn)), None);
+        assert!(status(&mut world).ends_with("{\"a\": 3 }"));
+    }
+
+    #[test]
+    fn who_asks_when_what_was_seen_is_old_waits_for_a_look_but_not_for_ever() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        world.connections.have_files(1_000, None, world.now);
+        let [early, late] = [(); 2].map(|()| world.open(""));
+        let release = |world: &mut World<'_>| world.turn(|connections, turn| connections.release(turn));
+        world.now += 999;
+        world.receive(early, GET);
+        assert!(world.send(early).contains("UNKNOWN"));
+        world.now += 1;
+        world.receive(early, GET);
+        assert_eq!((world.connections.next(early), release(&mut world)), (Next::Wait, None));
+        assert_eq!(world.connections.begin_work(false, world.now), Some(Work::Look));
+        world.now += 100;
+        // The look that is under way is good enough for this one too.
+        world.receive(late, GET);
+        let seen = Finished { changed: Some(b"{\"a\":1}"), ..finished(None) };
+        assert_eq!(world.turn(|connections, turn| connections.finish(&seen, turn)), None);
+        assert_eq!([early, late].map(|_| release(&mut world)), [Some(early), Some(late)]);
+        for id in [early, late] {
+            assert!(world.send(id).ends_with("{\"a\":1}"));
+        }
+
+        // Another one takes too long.
+        world.now += 900;
+        world.receive(early, GET);
+        assert_eq!(world.connections.begin_work(false, world.now), Some(Work::Look));
+        assert!(world.expire(early, LOOK_PATIENCE_MS).ends_with("{\"a\":1}"));
+        world.receive(late, "GET /ready HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(world.send(late).starts_with("HTTP/1.1 503 "));
+        world.turn(|connections, turn| connections.finish(&finished(None), turn));
+        world.now += 1_000;
+        world.receive(late, "GET /ready HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(world.connections.next(late), Next::Wait);
+    }
+
+    #[test]
+    fn posts_wait_for_room_in_the_order_in_which_they_came() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 16);
+        world.connections.have_files(1_000, None, world.now);
+        let posters: Vec<_> = (0..12)
+            .map(|status| {
+                world.now += 1;
+                world.open(&std::format!("{POST_HEAD}{{\"a\": {status:2}}}"))
+            })
+            .collect();
+        for (status, poster) in posters.into_iter().enumerate() {
+            assert_eq!(world.turn(|connections, turn| connections.crowd_out(turn)), None);
+            let expected = std::format!("{{\"a\": {status:2}}}");
+            assert_eq!(world.connections.begin_work(false, world.now), Some(Work::Store(expected.as_bytes())));
+            assert_eq!(world.turn(|connections, turn| connections.finish(&finished(Some(Ok(()))), turn)), Some(poster));
+            assert!(world.send(poster).contains(&expected));
+            while world.turn(|connections, turn| connections.release(turn)).is_some() {}
         }
     }
 

@@ -10,12 +10,14 @@
 //! | --- | --- | --- |
 //! | 6 | `main.rs` | start and exit codes |
 //! | 5 | `server` | sockets and signals: moves bytes between `mio` and the core |
-//! | 5 | `store`, `config`, `clock`, `log`, `healthcheck` | files, options, clocks, standard error, asking another server |
+//! | 5 | `files`, `worker` | files, and the thread that waits for them so that the server does not |
+//! | 5 | `config`, `clock`, `log`, `healthcheck` | options, clocks, standard error, asking another server |
 //! | 4 | [`connections`] | all connections: capacity, the nearest deadline, who goes when there are too many |
 //! | 4 | [`connection`] | one connection: what is buffered, what is owed, what happens next and by when |
 //! | 3 | [`routes`] | which request gets which answer |
 //! | 3 | [`render`] | an answer as bytes |
 //! | 3 | [`event`] | what the core tells the log |
+//! | 3 | [`store`] | where a status is kept, and what wins when: the order of steps that `files` does |
 //! | 2 | [`snapshot`] | the slots that hold statuses, and who pins them |
 //! | 2 | [`status`] | what is accepted as a status, and its known fields |
 //! | 1 | [`json`], [`http`] | one syntax each |
@@ -33,11 +35,14 @@ pub mod render;
 pub mod routes;
 pub mod snapshot;
 pub mod status;
+pub mod store;
 
 #[cfg(feature = "std")]
 pub mod clock;
 #[cfg(feature = "std")]
 pub mod config;
+#[cfg(feature = "std")]
+pub mod files;
 #[cfg(feature = "std")]
 pub mod healthcheck;
 #[cfg(feature = "std")]
@@ -45,4 +50,4 @@ pub mod log;
 #[cfg(feature = "std")]
 pub mod server;
 #[cfg(feature = "std")]
-pub mod store;
+pub mod worker;

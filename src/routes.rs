@@ -7,6 +7,7 @@ use crate::http::head::{Head, HeadError, Method, list};
 use crate::http::response::Code;
 use crate::snapshot::ETag;
 use crate::status::Refusal;
+use crate::store::Trouble;
 
 /// The path that statuses are posted to.
 pub const POST_PATH: &str = "/api/status";
@@ -66,6 +67,12 @@ pub enum Problem {
     BodyTimeout,
     /// The client ended before its request did.
     Incomplete,
+    /// The status could not be stored.
+    Unstored(Trouble),
+    /// The status is being stored, and nobody knows how that ends.
+    Undecided,
+    /// Statuses cannot be stored.
+    NotReady(Trouble),
     /// The server is about to exit.
     ShuttingDown,
 }
@@ -87,7 +94,12 @@ impl Problem {
             Problem::NotFound => Code::NotFound,
             Problem::MethodNotAllowed(_) => Code::MethodNotAllowed,
             Problem::MediaType | Problem::ContentCoding => Code::UnsupportedMediaType,
-            Problem::Busy | Problem::ShuttingDown => Code::ServiceUnavailable,
+            Problem::Unstored(trouble) if trouble.is_full() => Code::InsufficientStorage,
+            Problem::Busy
+            | Problem::Unstored(_)
+            | Problem::Undecided
+            | Problem::NotReady(_)
+            | Problem::ShuttingDown => Code::ServiceUnavailable,
             Problem::HeadTimeout | Problem::BodyTimeout => Code::RequestTimeout,
         }
     }
@@ -96,7 +108,7 @@ impl Problem {
     pub fn field(&self) -> Option<(&'static str, &'static [u8])> {
         match self {
             Problem::MethodNotAllowed(allow) => Some(("Allow", allow.0.as_bytes())),
-            Problem::Busy => Some(("Retry-After", b"1")),
+            Problem::Busy | Problem::Unstored(Trouble::Slow) => Some(("Retry-After", b"1")),
             _ => None,
         }
     }
@@ -120,6 +132,11 @@ impl fmt::Display for Problem {
             Problem::HeadTimeout => f.write_str("The request head did not arrive in time"),
             Problem::BodyTimeout => f.write_str("The request body did not arrive in time"),
             Problem::Incomplete => f.write_str("The connection ended before the request was complete"),
+            Problem::Undecided => {
+                write!(f, "It is not known whether the status is stored: {}", Trouble::Slow)
+            }
+            Problem::Unstored(trouble) => write!(f, "The status is not stored and the old one stays: {trouble}"),
+            Problem::NotReady(trouble) => write!(f, "Statuses cannot be stored: {trouble}"),
             Problem::ShuttingDown => f.write_str("Shutting down"),
         }
     }
@@ -134,6 +151,13 @@ pub struct Situation<'s> {
     pub max_bytes: usize,
     /// Whether the server is about to exit.
     pub shutting_down: bool,
+    /// Why statuses cannot be stored, if they cannot.
+    pub trouble: Option<Trouble>,
+}
+
+/// Whether the answer to the request with this head depends on files that somebody else may have changed.
+pub fn depends_on_files(head: &Head<'_, '_>) -> bool {
+    matches!(head.method, Method::Get | Method::Head) && matches!(head.path, "/status.json" | "/ready")
 }
 
 /// The answer to the request with this head.
@@ -155,7 +179,10 @@ pub fn route(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<Answer, P
         ("/status.json", Method::Get | Method::Head) => Content::Status,
         ("/health", Method::Get | Method::Head) => Content::Text(br#"{"status":"ok"}"#),
         ("/ready", Method::Get | Method::Head) if situation.shutting_down => return Err(Problem::ShuttingDown),
-        ("/ready", Method::Get | Method::Head) => Content::Text(br#"{"status":"ready"}"#),
+        ("/ready", Method::Get | Method::Head) => match situation.trouble {
+            Some(trouble) => return Err(Problem::NotReady(trouble)),
+            None => Content::Text(br#"{"status":"ready"}"#),
+        },
         _ => return Err(Problem::MethodNotAllowed(allow)),
     };
     Ok(Answer::Now(content))

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
 use rustix::process::{Resource, getrlimit};
@@ -25,10 +25,12 @@ use crate::connection::{Next, Turn};
 use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
 use crate::http::head::HEAD_MAX;
 use crate::log::Log;
-use crate::store::{self, SeedError};
+use crate::store::Trouble;
+use crate::worker::{Places, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
 const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
+const WORKER: Token = Token(CONNECTIONS_CAPACITY + 2);
 
 /// How many events one wait can tell: a few KiB of memory. More are told by the next.
 const EVENTS_MAX: usize = 256;
@@ -54,8 +56,8 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long, in milliseconds, what would be told again and again is told only once.
 const TELL_AGAIN_MS: u64 = 60_000;
 /// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the two ends
-/// of the signal pipe, and some to spare.
-const DESCRIPTORS_RESERVED: u64 = 10;
+/// of the signal pipe, what the worker wakes by, the state directory and a file in it, and one to spare.
+const DESCRIPTORS_RESERVED: u64 = 11;
 
 /// The memory of a server. It is meant to be a `static`: what is never written is never resident.
 pub struct Memory {
@@ -82,8 +84,8 @@ impl Default for Memory {
 pub enum ServerError {
     /// The address cannot be listened on.
     Listen(SocketAddr, io::Error),
-    /// The first status cannot be had.
-    Seed(SeedError),
+    /// The files cannot be used.
+    Files(WorkerError),
     /// So many descriptors leave none for connections.
     Descriptors(u64),
     /// The system refuses something that the server cannot do without.
@@ -94,10 +96,16 @@ impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ServerError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
-            ServerError::Seed(error) => error.fmt(f),
+            ServerError::Files(error) => error.fmt(f),
             ServerError::Descriptors(limit) => write!(f, "RLIMIT_NOFILE is {limit}, which leaves none for connections"),
             ServerError::System(error) => error.fmt(f),
         }
+    }
+}
+
+impl From<WorkerError> for ServerError {
+    fn from(error: WorkerError) -> Self {
+        ServerError::Files(error)
     }
 }
 
@@ -119,11 +127,20 @@ struct Socket {
     queued: bool,
 }
 
+/// What events tell of other things than connections.
+#[derive(Debug, Default)]
+struct Told {
+    /// There are signals.
+    signals: bool,
+    /// The worker is done.
+    worker: bool,
+}
+
 /// When something was told last.
 #[derive(Debug, Default)]
-struct Told(Option<u64>);
+struct LastTold(Option<u64>);
 
-impl Told {
+impl LastTold {
     /// Whether it is time to tell it again.
     fn is_due(&mut self, now: u64) -> bool {
         let due = self.0.is_none_or(|told| now >= told + TELL_AGAIN_MS);
@@ -144,8 +161,9 @@ pub struct Server<'s> {
     acceptable: bool,
     /// Until when nothing is accepted.
     accept_paused_until: Option<u64>,
-    crowd_told: Told,
-    no_room_told: Told,
+    crowd_told: LastTold,
+    no_room_told: LastTold,
+    slow_told: LastTold,
     sockets: Box<[Socket]>,
     connections: Connections<'s>,
     /// The connections that something can be done for.
@@ -153,6 +171,10 @@ pub struct Server<'s> {
     /// Those for which there is much to do: they send a large body, or have had as many calls as there are in one turn.
     /// One of them has its turn when all others had theirs.
     long: Queue,
+    /// Who waits for files, where there are any.
+    worker: Option<Worker>,
+    /// A signal asks for a look at them.
+    look_wanted: bool,
     buffer: &'s mut [u8; READ_MAX],
     clock: Clock,
     log: Log,
@@ -179,12 +201,19 @@ impl<'s> Server<'s> {
         ));
         let Memory { storage, buffer } = memory;
         let mut connections = Connections::new(storage, count, config.limits);
-        if let Some(path) = &config.seed_file {
-            let slot = store::load_seed(path, max_bytes, connections.snapshots()).map_err(ServerError::Seed)?;
-            let size = connections.snapshots().slot(slot).bytes().len();
-            connections.publish(slot);
-            log.info(format_args!("seed file {}: {size} bytes", path.display()));
-        }
+        let poll = Poll::new()?;
+        let worker = match Places::of(config) {
+            Some(places) => {
+                let waker = Waker::new(poll.registry(), WORKER)?;
+                Some(Worker::start(places, max_bytes, waker, &log, |status, trouble| {
+                    if !status.is_empty() {
+                        connections.load(status);
+                    }
+                    connections.have_files(config.refresh_ms, trouble, clock.now());
+                })?)
+            }
+            None => None,
+        };
 
         let mut listener =
             TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
@@ -194,7 +223,6 @@ impl<'s> Server<'s> {
         // a whole second later.
         rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
         let address = listener.local_addr()?;
-        let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let server = Server {
@@ -204,12 +232,15 @@ impl<'s> Server<'s> {
             listener: Some(listener),
             acceptable: false,
             accept_paused_until: None,
-            crowd_told: Told::default(),
-            no_room_told: Told::default(),
+            crowd_told: LastTold::default(),
+            no_room_told: LastTold::default(),
+            slow_told: LastTold::default(),
             sockets: (0..count).map(|_| Socket::default()).collect(),
             connections,
             ready: heapless::Deque::new(),
             long: heapless::Deque::new(),
+            worker,
+            look_wanted: false,
             buffer,
             clock,
             log,
@@ -232,9 +263,12 @@ impl<'s> Server<'s> {
             }
             self.clock.look();
             self.log.set_date(self.clock.date());
-            let signalled = self.note_events();
-            if signalled {
+            let Told { signals, worker } = self.note_events();
+            if signals {
                 self.take_signals();
+            }
+            if worker {
+                self.finish_work();
             }
             for _ in 0..self.ready.len() {
                 if let Some(id) = next(&mut self.ready, &mut self.sockets) {
@@ -246,9 +280,12 @@ impl<'s> Server<'s> {
             if let Some(id) = next(&mut self.long, &mut self.sockets) {
                 self.drive(id, Share::Large);
             }
+            // Before anybody is told that it takes too long.
+            self.release();
             while let Some(id) = self.expired() {
                 self.drive(id, Share::Small);
             }
+            self.begin_work();
             if self.connections.is_over(self.clock.now()) {
                 match self.connections.open() {
                     0 => self.log.info(format_args!("stopped")),
@@ -272,13 +309,14 @@ impl<'s> Server<'s> {
         Some(Duration::from_millis(nearest.saturating_sub(self.clock.now())))
     }
 
-    /// Remembers what the events tell; says whether there are signals.
-    fn note_events(&mut self) -> bool {
-        let mut signalled = false;
+    /// Remembers what the events tell of connections; gives what else they tell.
+    fn note_events(&mut self) -> Told {
+        let mut told = Told::default();
         for event in &self.events {
             match event.token() {
                 LISTENER => self.acceptable = true,
-                SIGNALS => signalled = true,
+                SIGNALS => told.signals = true,
+                WORKER => told.worker = true,
                 Token(id) => {
                     let socket = &mut self.sockets[id];
                     socket.readable |= event.is_readable() || event.is_error();
@@ -288,14 +326,55 @@ impl<'s> Server<'s> {
                 }
             }
         }
-        signalled
+        told
+    }
+
+    /// What the worker did is told to those who waited for it.
+    fn finish_work(&mut self) {
+        let Some(worker) = &self.worker else { return };
+        let (connections, date) = (&mut self.connections, self.clock.date());
+        let mut turn = Turn { now: self.clock.now(), date, journal: &mut self.log };
+        let finished = worker.take_finished(|finished| connections.finish(finished, &mut turn));
+        let Some((id, notes)) = finished else { return };
+        worker.tell(&notes, &self.log);
+        self.close_overdue_readers();
+        if let Some(id) = id {
+            self.drive(id, Share::Small);
+        }
+    }
+
+    /// Lets those go on that need not wait for the files any more.
+    fn release(&mut self) {
+        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
+        while let Some(id) = self.connections.release(&mut turn) {
+            queue(&mut self.ready, &mut self.sockets[id], id);
+        }
+    }
+
+    /// Gives the worker something to do, if it has nothing to do and there is something.
+    fn begin_work(&mut self) {
+        self.release();
+        let Some(worker) = &self.worker else { return };
+        if self.connections.has_slow_files() && self.slow_told.is_due(self.clock.now()) {
+            self.log.error(format_args!("{}: until it does, requests are answered by what is known", Trouble::Slow));
+        }
+        if let Some(work) = self.connections.begin_work(self.look_wanted, self.clock.now()) {
+            self.look_wanted = false;
+            worker.begin(work);
+        }
     }
 
     fn take_signals(&mut self) {
         let mut stop = false;
         for signal in self.signals.pending() {
             match signal {
-                SIGHUP => self.log.info(format_args!("SIGHUP: nothing to do, the seed file is read at start")),
+                SIGHUP if self.worker.is_some() => {
+                    self.log.info(format_args!("SIGHUP: looking at the files"));
+                    self.look_wanted = true;
+                }
+                SIGHUP => {
+                    self.log.info(format_args!("SIGHUP: nothing to do, there is no seed file and no state directory"))
+                }
                 _ => stop = true,
             }
         }
@@ -468,6 +547,7 @@ impl<'s> Server<'s> {
                         }
                     }
                 }
+                Next::Wait => return true,
                 Next::ShutWrite => {
                     // If that fails the connection is gone, which the next read tells.
                     let _ = stream.shutdown(Shutdown::Write);

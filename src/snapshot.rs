@@ -1,4 +1,5 @@
-//! The slots that hold statuses: the current one, past ones that somebody still reads, and bodies on their way in.
+//! The slots that hold statuses: the current one, past ones that somebody still reads, and bodies on their way in or on
+//! their way to the store.
 //!
 //! A body is received into a slot and that slot becomes the current snapshot when it is accepted, so a status is
 //! never copied. A reader pins the slot it is sent from; a slot that is past and unpinned is free. Freed slots are
@@ -20,9 +21,9 @@ pub const BODIES_MAX: usize = 4;
 /// Each is a post that such a reader outlasts, so with a post a minute they have three minutes.
 pub const PAST_MAX: usize = 3;
 
-/// How many slots there are: one for the current status, and one for each that can be taken beside it. There is always
-/// one for a body that may be received.
-pub const SLOTS: usize = 1 + (BODIES_MAX + 1) + PAST_MAX;
+/// How many slots there are: one for the current status, one for each that can be taken beside it, and one for a status
+/// that did not come as a body. There is always one for a body that may be received.
+pub const SLOTS: usize = 1 + (BODIES_MAX + 1) + PAST_MAX + 1;
 const _: () = assert!(SLOTS <= u8::MAX as usize);
 
 /// One of the slots.
@@ -34,6 +35,8 @@ pub struct SlotId(u8);
 enum Use {
     Free,
     Body,
+    /// A whole body that the store has.
+    Lent,
     /// Holds a status that was published: the current one, or a past one that is pinned.
     Published,
 }
@@ -82,7 +85,7 @@ impl Slot {
 /// How many slots are used for what, beside the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// For bodies on their way in.
+    /// For bodies on their way in or to the store.
     pub bodies: usize,
     /// For past statuses that somebody still reads.
     pub past: usize,
@@ -90,7 +93,7 @@ pub struct Usage {
     pub free: usize,
 }
 
-const ETAG_LEN: usize = 18;
+pub(crate) const ETAG_LEN: usize = 18;
 
 /// A strong entity tag (RFC 9110 §8.8.3), quotes included.
 ///
@@ -100,7 +103,8 @@ const ETAG_LEN: usize = 18;
 pub struct ETag([u8; ETAG_LEN]);
 
 impl ETag {
-    fn of(bytes: &[u8]) -> Self {
+    /// That of a status.
+    pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = SipHasher24::new();
         hasher.write(bytes);
         let hash = hasher.finish();
@@ -114,6 +118,23 @@ impl ETag {
     /// The tag as it stands in a field value.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The tag without its quotes.
+    pub fn hex(&self) -> &str {
+        core::str::from_utf8(&self.0[1..ETAG_LEN - 1]).expect("digits are ASCII")
+    }
+
+    /// The tag whose [`hex`](Self::hex) this is.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let mut tag = [b'"'; ETAG_LEN];
+        let digits = hex.as_bytes();
+        let fits =
+            digits.len() == ETAG_LEN - 2 && digits.iter().all(|&digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| {
+            tag[1..ETAG_LEN - 1].copy_from_slice(digits);
+            ETag(tag)
+        })
     }
 }
 
@@ -155,17 +176,24 @@ impl Snapshots {
         self.past = 0;
         self.current = 0;
         self.free = (0..SLOTS as u8).rev().collect();
-        let slot = self.reserve().expect("every slot is free");
-        self.append(slot, first);
+        self.load(first, prepare);
+    }
+
+    /// Makes `status`, of at most [`STATUS_CAPACITY`] bytes, the current one. It did not come as a body, and so there is
+    /// always room for it. `prepare` is as for [`publish`](Self::publish).
+    pub fn load(&mut self, status: &[u8], prepare: impl FnOnce(&[u8], &ETag, &mut Rendered)) {
+        let slot = self.take().expect("a slot is kept for this");
+        self.append(slot, status);
         self.publish(slot, prepare);
     }
 
     /// Takes a slot for a body, or `None` when [`BODIES_MAX`] and one more are taken. That one more has to be published
     /// or abandoned, or another one in its place, before the next: see [`is_crowded`](Self::is_crowded).
     pub fn reserve(&mut self) -> Option<SlotId> {
-        if self.is_crowded() {
-            return None;
-        }
+        if self.is_crowded() { None } else { self.take() }
+    }
+
+    fn take(&mut self) -> Option<SlotId> {
         let free = self.free.pop()?;
         self.bodies += 1;
         let slot = &mut self.slots[usize::from(free)];
@@ -186,11 +214,31 @@ impl Snapshots {
         slot.bytes.extend_from_slice(bytes).expect("the limit on bodies is at most the capacity");
     }
 
-    /// Gives back the slot of a body that is not wanted.
+    /// Gives back the slot of a body that is not wanted, unless the store has it.
     pub fn abandon(&mut self, id: SlotId) {
+        if self.slot(id).used == Use::Lent {
+            return;
+        }
         debug_assert_eq!(self.slot(id).used, Use::Body);
         self.bodies -= 1;
         self.release(id);
+    }
+
+    /// The store has this body now, which stays in its slot until it is [back](Self::take_back), whoever abandons it.
+    pub fn lend(&mut self, id: SlotId) {
+        debug_assert_eq!(self.slot(id).used, Use::Body);
+        self.slot_mut(id).used = Use::Lent;
+    }
+
+    /// Whether the store has this body.
+    pub fn is_lent(&self, id: SlotId) -> bool {
+        self.slot(id).used == Use::Lent
+    }
+
+    /// Ends what [`lend`](Self::lend) began. The body has to be published or abandoned then.
+    pub fn take_back(&mut self, id: SlotId) {
+        debug_assert_eq!(self.slot(id).used, Use::Lent);
+        self.slot_mut(id).used = Use::Body;
     }
 
     /// Makes the body in `id` the current status. `prepare` renders the beginning of its response head from the status

@@ -5,6 +5,7 @@ mod common;
 use common::{Client, Finished, HALF_A_POST, MORE_THAN_BUFFERS_HOLD, PATIENCE, PROGRAM, Server, Signal, TemporaryDir};
 use common::{UNKNOWN, finish, own_address, program, started_by, status_of};
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
@@ -29,7 +30,7 @@ struct Case {
 }
 
 /// Every option, in the order of the help.
-fn cases(dir: &TemporaryDir) -> [Case; 11] {
+fn cases(dir: &TemporaryDir) -> [Case; 13] {
     let case = |flag, variable, default, values: [&str; 2], bad, observe| Case {
         flag,
         variable,
@@ -41,6 +42,11 @@ fn cases(dir: &TemporaryDir) -> [Case; 11] {
     };
     let seeds = [r#"{"repo":"a"}"#, r#"{"repo":"b"}"#];
     let seed = |name, index: usize| (dir.file(name, seeds[index].as_bytes()), seeds[index].to_owned());
+    let state = |name, index: usize| {
+        fs::create_dir(dir.path(name)).unwrap();
+        let file = dir.file(&format!("{name}/status.json"), seeds[index].as_bytes());
+        (file.replace("/status.json", ""), seeds[index].to_owned())
+    };
     [
         Case {
             values: ["127.0.0.2:0", "127.0.0.3:0"].map(|value| (value.to_owned(), value.replace(":0", ""))),
@@ -53,6 +59,12 @@ fn cases(dir: &TemporaryDir) -> [Case; 11] {
             values: [seed("a.json", 0), seed("b.json", 1)],
             ..case("--seed-file", "STATUS_SEED_FILE", "none", [""; 2], "/nonexistent/seed.json", first_status)
         },
+        Case {
+            default_effect: UNKNOWN.to_owned(),
+            values: [state("a", 0), state("b", 1)],
+            ..case("--state-dir", "STATUS_STATE_DIR", "none", [""; 2], "/dev/null", first_status)
+        },
+        case("--refresh-ms", "STATUS_REFRESH_MS", "1000", ["0", "60000"], "60001", notices_edits),
         case("--head-timeout", "STATUS_HEAD_TIMEOUT", "10", ["7", "3600"], "0", waits_for_head),
         case("--body-timeout", "STATUS_BODY_TIMEOUT", "30", ["7", "3600"], "0", waits_for_body),
         case("--idle-timeout", "STATUS_IDLE_TIMEOUT", "75", ["7", "3600"], "0", waits_for_request),
@@ -151,6 +163,23 @@ fn holds_connections(command: &mut Command) -> String {
 
 fn first_status(command: &mut Command) -> String {
     start(command).get("/status.json").text().to_owned()
+}
+
+/// How many milliseconds the edit of a seed stays unseen: at once, a second, or very long.
+fn notices_edits(command: &mut Command) -> String {
+    let dir = TemporaryDir::new();
+    let seed = dir.file("seed.json", b"{}");
+    let server = start(command.args(["--seed-file", &seed]));
+    let edited = br#"{"repo":"edited"}"#;
+    let looked = Instant::now();
+    fs::write(seed, edited).unwrap();
+    while server.get("/status.json").content != edited {
+        if looked.elapsed() > Duration::from_secs(3) {
+            return "60000".to_owned();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    if looked.elapsed() < Duration::from_millis(500) { "0".to_owned() } else { "1000".to_owned() }
 }
 
 fn waits_for_head(command: &mut Command) -> String {
@@ -445,6 +474,7 @@ fn a_bad_value_is_refused_with_its_name_and_what_is_accepted_before_anything_is_
         ("--listen", "STATUS_LISTEN", no_address.to_vec(), "ADDR:PORT"),
         ("--max-bytes", "STATUS_MAX_BYTES", no_number_and(b"|0|1|1048577"), "2 to 1048576"),
         ("--max-connections", "STATUS_MAX_CONNECTIONS", no_number_and(b"|0|7|1025"), "8 to 1024"),
+        ("--refresh-ms", "STATUS_REFRESH_MS", no_number_and(b"|60001"), "0 to 60000"),
         ("--head-timeout", "STATUS_HEAD_TIMEOUT", no_number_and(b"|0|3601"), "1 to 3600"),
         ("--body-timeout", "STATUS_BODY_TIMEOUT", no_number_and(b"|0|3601"), "1 to 3600"),
         ("--idle-timeout", "STATUS_IDLE_TIMEOUT", no_number_and(b"|0|3601"), "1 to 3600"),
@@ -473,8 +503,10 @@ fn a_bad_value_is_refused_with_its_name_and_what_is_accepted_before_anything_is_
             });
         }
     });
-    assert_refused(program().args(["--seed-file", ""]), &["--seed-file", "path"]);
-    assert_refused(program().arg("--seed-file="), &["--seed-file", "path"]);
+    for flag in ["--seed-file", "--state-dir"] {
+        assert_refused(program().args([flag, ""]), &[flag, "path"]);
+        assert_refused(program().arg(format!("{flag}=")), &[flag, "path"]);
+    }
     // The flag that wins is the one that is judged.
     assert_refused(without_seed().args(["--max-bytes", "1"]).env("STATUS_MAX_BYTES", "2"), &["--max-bytes", " 1"]);
 }
@@ -489,9 +521,7 @@ fn joined(flag: &str, value: &OsStr) -> OsString {
 #[test]
 fn what_the_program_does_not_know_is_refused_by_name() {
     for (arguments, named) in [
-        (&["--state-dir", "/tmp"][..], "--state-dir"),
-        (&["--refresh-ms=0"], "--refresh-ms"),
-        (&["--token-file", "/dev/null"], "--token-file"),
+        (&["--token-file", "/dev/null"][..], "--token-file"),
         (&["--token-reads"], "--token-reads"),
         (&["--write-listen", "127.0.0.1:0"], "--write-listen"),
         (&["--stale-after=1"], "--stale-after"),

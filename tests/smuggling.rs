@@ -776,6 +776,7 @@ fn run(storage: &mut Storage, pieces: &[&[u8]]) -> Outcome {
                 write_shut = true;
                 connections.write_side_shut(id, NOW);
             }
+            Next::Wait => unreachable!("there are no files to wait for"),
             Next::Close => break,
         }
     }

@@ -23,7 +23,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The media type of everything that is JSON.
 pub const JSON: &[u8] = b"application/json";
 
-/// The status codes in use (RFC 9110 §15; 431: RFC 6585).
+/// The status codes in use (RFC 9110 §15; 431: RFC 6585; 507: RFC 4918).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Code {
@@ -41,6 +41,7 @@ pub enum Code {
     NotImplemented = 501,
     ServiceUnavailable = 503,
     HttpVersionNotSupported = 505,
+    InsufficientStorage = 507,
 }
 
 impl Code {
@@ -65,6 +66,7 @@ impl Code {
             Code::NotImplemented => b"HTTP/1.1 501 Not Implemented\r\n",
             Code::ServiceUnavailable => b"HTTP/1.1 503 Service Unavailable\r\n",
             Code::HttpVersionNotSupported => b"HTTP/1.1 505 HTTP Version Not Supported\r\n",
+            Code::InsufficientStorage => b"HTTP/1.1 507 Insufficient Storage\r\n",
         }
     }
 }

@@ -1,0 +1,209 @@
+//! The thread that waits for files, so that the server does not: a disk may take seconds, and a network file system
+//! minutes, in which probes want their answers.
+//!
+//! It has one thing to do at a time. While it does that it holds the lock on what both share, and the server leaves that
+//! alone until it is woken, so neither ever waits for the lock.
+
+use std::fmt;
+use std::io;
+use std::mem::take;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use mio::Waker;
+use signal_hook::consts::SIGXFSZ;
+
+use crate::config::Config;
+use crate::connections::{Finished, Work};
+use crate::files::Files;
+use crate::log::Log;
+use crate::store::{Buffers, Note, Notes, Reason, Sources, Store, Trouble};
+
+/// The memory of the store. Its lock is taken once.
+static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers::new());
+
+/// How many bytes of stack the thread has. It needs a page or two.
+const STACK: usize = 64 << 10;
+
+/// Where the files are. There is at least one.
+#[derive(Debug)]
+pub struct Places {
+    seed: Option<PathBuf>,
+    state: Option<PathBuf>,
+}
+
+impl Places {
+    /// As configured.
+    pub fn of(config: &Config) -> Option<Self> {
+        let places = Places { seed: config.seed_file.clone(), state: config.state_dir.clone() };
+        (places.seed.is_some() || places.state.is_some()).then_some(places)
+    }
+}
+
+/// Why files cannot be used.
+#[derive(Debug)]
+pub enum WorkerError {
+    /// The first status cannot be had from this file.
+    Seed(PathBuf, Reason),
+    /// Another server of this process uses the memory for them.
+    Taken,
+    /// The system refuses a thread, or to leave a signal to the server.
+    System(io::Error),
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorkerError::Seed(path, reason) => write!(f, "seed file {}: {reason}", path.display()),
+            WorkerError::Taken => f.write_str("another server of this process has a seed file or a state directory"),
+            WorkerError::System(error) => write!(f, "cannot have a thread for files: {error}"),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Look,
+    Store,
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Done {
+    stored: Option<Result<(), Trouble>>,
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Desk {
+    store: Store<'static, Files>,
+    order: Option<Order>,
+    done: Option<Done>,
+}
+
+#[derive(Debug)]
+struct Office {
+    desk: Mutex<Desk>,
+    ordered: Condvar,
+}
+
+impl Office {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread, and who it works for.
+#[derive(Debug)]
+pub struct Worker {
+    office: Arc<Office>,
+    places: Places,
+}
+
+impl Worker {
+    /// Reads the files, of which none is larger than `max_bytes`. `found` is told what they say: the status, which is empty
+    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread, which uses `waker`
+    /// whenever something is done.
+    ///
+    /// # Errors
+    /// See [`WorkerError`].
+    pub fn start(
+        places: Places,
+        max_bytes: usize,
+        waker: Waker,
+        log: &Log,
+        found: impl FnOnce(&[u8], Option<Trouble>),
+    ) -> Result<Self, WorkerError> {
+        // It is never given back, for the thread runs as long as the process.
+        let buffers = Box::leak(Box::new(BUFFERS.try_lock().map_err(|_| WorkerError::Taken)?));
+        let Places { seed, state } = &places;
+        if state.is_some() {
+            // Else a file that is larger than RLIMIT_FSIZE allows would end the server, instead of failing.
+            signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(WorkerError::System)?;
+        }
+        let sources = Sources { state: state.is_some(), seed: seed.is_some(), max_bytes };
+        let files = Files::new(state.as_deref(), seed.as_deref());
+        let mut store = Store::start(files, sources, buffers)
+            .map_err(|reason| WorkerError::Seed(seed.clone().unwrap_or_default(), reason))?;
+        let notes = store.take_notes();
+        found(store.status(), store.trouble());
+        let desk = Desk { store, order: None, done: None };
+        let office = Arc::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() });
+        let worker = Worker { office: Arc::clone(&office), places };
+        worker.tell(&notes, log);
+        let thread = thread::Builder::new().name("store".to_owned()).stack_size(STACK);
+        thread.spawn(move || work(&office, &waker)).map_err(WorkerError::System)?;
+        Ok(worker)
+    }
+
+    /// Begins some work. Nothing else may be under way.
+    pub fn begin(&self, work: Work<'_>) {
+        let mut desk = self.office.desk();
+        desk.order = Some(match work {
+            Work::Look => Order::Look,
+            Work::Store(status) => {
+                desk.store.hand_over(status);
+                Order::Store
+            }
+        });
+        drop(desk);
+        self.office.ordered.notify_one();
+    }
+
+    /// What `tell` makes of what came of the work, if it is done, and what the log should tell.
+    pub fn take_finished<T>(&self, tell: impl FnOnce(&Finished<'_>) -> T) -> Option<(T, Notes)> {
+        let mut desk = self.office.desk();
+        let Done { stored, changed } = desk.done.take()?;
+        let notes = desk.store.take_notes();
+        let changed = changed.then(|| desk.store.status());
+        Some((tell(&Finished { stored, changed, trouble: desk.store.trouble() }), notes))
+    }
+
+    /// Logs what happened to the files.
+    pub fn tell(&self, notes: &Notes, log: &Log) {
+        let seed = self.places.seed.as_deref().unwrap_or(Path::new("")).display();
+        let state = self.places.state.as_deref().unwrap_or(Path::new("")).display();
+        for note in notes {
+            match note {
+                Note::SeedTaken(bytes) => log.info(format_args!("seed file {seed}: {bytes} bytes")),
+                Note::SeedRefused(reason, count) => log.error(format_args!(
+                    "seed file {seed} is refused and the old status stays: {reason} ({count} refused)"
+                )),
+                Note::NoState => log.info(format_args!("state {state}/status.json: none yet")),
+                Note::StateTaken(bytes) => log.info(format_args!("state {state}/status.json: {bytes} bytes")),
+                Note::StateRefused(reason, count) => log.error(format_args!(
+                    "state {state}/status.json is refused and the old status stays: {reason} ({count} refused)"
+                )),
+                Note::SetAside(reason) => log.error(format_args!(
+                    "state {state}/status.json is no status, and is {state}/status.json.refused now: {reason}"
+                )),
+                Note::Restored => log.info(format_args!("state {state}/status.json was gone and is written anew")),
+                Note::Trouble(trouble) => log.error(format_args!("state directory {state}: {trouble}")),
+                Note::Usable => log.info(format_args!("state directory {state}: usable again")),
+            }
+        }
+    }
+}
+
+fn work(office: &Office, waker: &Waker) {
+    let mut desk = office.desk();
+    loop {
+        desk = office.ordered.wait_while(desk, |desk| desk.order.is_none()).unwrap_or_else(PoisonError::into_inner);
+        let done = match take(&mut desk.order) {
+            Some(Order::Look) => Done { stored: None, changed: desk.store.look() },
+            Some(Order::Store) => {
+                let (changed, stored) = desk.store.post();
+                // A status that was stored is newer than what somebody else has changed before.
+                Done { stored: Some(stored), changed: changed && stored.is_err() }
+            }
+            None => continue,
+        };
+        desk.done = Some(done);
+        drop(desk);
+        // The server is waiting for this, or it is asleep without a deadline. An error would mean that it is gone.
+        let _ = waker.wake();
+        desk = office.desk();
+    }
+}
