@@ -16,6 +16,9 @@
 //! | `n` | the system has no descriptor left |
 //! | `f N` | time passes |
 //! | `h` | the server begins to shut down |
+//! | `r N` | from now on there are files behind the status; how long a look at them counts follows from N |
+//! | `w N` | the server comes to the end of its turn: the files have something to do, with an odd N at least a look |
+//! | `s N` | the files have done it; what came of it follows from N, see [`World::finish_work`] |
 #![no_main]
 
 use std::collections::VecDeque;
@@ -23,11 +26,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use gitops_status_server::connection::{Limits, Next, Turn};
-use gitops_status_server::connections::{Connections, Storage};
+use gitops_status_server::connections::{Connections, Finished, Storage, Work};
 use gitops_status_server::event::{Event, Journal};
 use gitops_status_server::http::response::Date;
 use gitops_status_server::json::show;
 use gitops_status_server::snapshot::{BODIES_MAX, PAST_MAX};
+use gitops_status_server::store::{Fault, Step, Trouble};
 use gitops_status_server_fuzz::grammar::{DEEPEST, is_json};
 use gitops_status_server_fuzz::{Json, entity_tag};
 use libfuzzer_sys::fuzz_target;
@@ -47,9 +51,14 @@ const GRACE: u64 = 4_000;
 const DEADLINE_MAX: u64 = 30_000;
 /// What `f N` adds to the clock, by the lowest bits of N.
 const TIMES: [u64; 8] = [0, 1, 100, 499, 1_000, 1_500, 4_999, 30_000];
+/// For how long a look at the files counts, by the lowest bits of N in `r N`.
+const REFRESHES: [u64; 4] = [0, 1, 1_000, 60_000];
 /// What one read of the server takes at most.
 const READ_MAX: usize = 64 << 10;
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+const FULL: Trouble = Trouble::Step(Step::Write, Fault::Os(28));
+const READ_ONLY: Trouble = Trouble::Step(Step::Create, Fault::Os(30));
 
 /// A whole request, and the status codes that may answer it.
 struct Canned {
@@ -76,17 +85,17 @@ const REQUESTS: [Canned; 26] = [
     canned("GET /status.json HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &[200]),
     canned(
         "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}",
-        &[200, 503],
+        &[200, 503, 507],
     ),
     canned(
         "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
             3;x\r\n{\"b\r\n4\r\n\":2}\r\n0\r\nA: b\r\n\r\n",
-        &[200, 503],
+        &[200, 503, 507],
     ),
     canned(
         "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n\
             Content-Length: 7\r\n\r\n{\"c\":3}",
-        &[200, 503],
+        &[200, 503, 507],
     ),
     canned(
         "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"d\":4]",
@@ -353,6 +362,21 @@ struct World<'s> {
     accepted: u16,
     now: u64,
     log: Log,
+    /// What is behind the status, if there is something.
+    files: Option<Files>,
+}
+
+/// What is known of the files.
+struct Files {
+    /// What has to be the current status: nothing but the files makes another one the current.
+    current: Vec<u8>,
+    work: Option<Job>,
+}
+
+/// What the files have to do.
+enum Job {
+    Look,
+    Store(Vec<u8>),
 }
 
 impl<'s> World<'s> {
@@ -362,6 +386,7 @@ impl<'s> World<'s> {
         for answered in self.log.answered.drain(..) {
             let mut clients = self.clients.iter_mut().flatten();
             let client = clients.find(|client| client.peer == answered.peer).expect("who has an answer is connected");
+            assert!(answered.code != 507 || self.files.is_some(), "there is no disk");
             client.answered.push_back(answered);
         }
         done
@@ -489,8 +514,100 @@ impl<'s> World<'s> {
         }
     }
 
+    /// From now on there are files, which have just been looked at.
+    fn have_files(&mut self, number: u8) {
+        let trouble = (number & 4 != 0).then_some(READ_ONLY);
+        self.connections.have_files(REFRESHES[usize::from(number & 3)], trouble, self.now);
+        let current = self.connections.snapshots().current().bytes().to_vec();
+        self.files = Some(Files { current, work: None });
+    }
+
+    /// What the server does before it waits for something.
+    fn end_turn(&mut self, look: bool) {
+        let mut released = Vec::new();
+        while let Some(id) = self.turn(|connections, turn| connections.release(turn)) {
+            assert!(!released.contains(&id), "it is released and waits again");
+            released.push(id);
+        }
+        let work = self.connections.begin_work(look, self.now).map(|work| match work {
+            Work::Look => Job::Look,
+            Work::Store(status) => Job::Store(status.to_vec()),
+        });
+        let Some(files) = &mut self.files else {
+            assert!(work.is_none() && released.is_empty(), "there are no files");
+            return;
+        };
+        if let Some(work) = work {
+            assert!(files.work.is_none(), "one thing at a time");
+            files.work = Some(work);
+        }
+        let at_rest = files.work.is_none();
+        let quiet = released.is_empty();
+        for id in released {
+            self.settle(id, false);
+        }
+        self.after_work();
+        assert!(!(at_rest && look), "a look was wanted");
+        assert!(!(at_rest && quiet && self.somebody_waits()), "they wait for nothing");
+    }
+
+    /// The files have done what they had to. The two lowest bits of the number say what came of a status that was to be
+    /// stored; with the next one somebody else has changed something, and with the next one nothing can be stored.
+    fn finish_work(&mut self, number: u8) {
+        let Some(work) = self.files.as_mut().and_then(|files| files.work.take()) else { return };
+        let result = match number & 3 {
+            0 | 1 => Ok(()),
+            2 => Err(FULL),
+            _ => Err(READ_ONLY),
+        };
+        let changed = (number & 4 != 0).then(|| format!("{{\"changed\":{number}}}").into_bytes());
+        let stored = matches!(work, Job::Store(_)).then_some(result);
+        let trouble = (number & 8 != 0).then_some(READ_ONLY);
+        let finished = Finished { stored, changed: changed.as_deref(), trouble };
+        let told = self.turn(|connections, turn| connections.finish(&finished, turn));
+        let files = self.files.as_mut().expect("there are files");
+        if let Some(changed) = changed {
+            files.current = changed;
+        }
+        if let (Job::Store(status), Ok(())) = (work, result) {
+            files.current = status;
+        } else {
+            assert!(stored.is_some() || told.is_none(), "nobody posted this");
+        }
+        while let Some(id) = self.connections.overdue_reader() {
+            self.close(id);
+        }
+        if let Some(id) = told {
+            assert_eq!(self.connections.next(id), Next::Write);
+        }
+        self.after_work();
+    }
+
+    /// Gives the files all that they have to do, and they do it.
+    fn work_off(&mut self) {
+        // One look and one status for each client, and what was under way.
+        for _ in 0..=2 * COUNT {
+            self.finish_work(0);
+            self.end_turn(false);
+            if !self.somebody_waits() {
+                self.finish_work(0);
+                return;
+            }
+        }
+        panic!("somebody waits for ever");
+    }
+
+    fn somebody_waits(&self) -> bool {
+        (0..COUNT).any(|id| self.clients[id].is_some() && self.connections.next(id) == Next::Wait)
+    }
+
     fn assert_sound(&mut self) {
-        assert!(!self.connections.snapshots().is_crowded() && self.connections.overdue_reader().is_none());
+        assert!(self.connections.overdue_reader().is_none());
+        let stores = self.files.as_ref().is_some_and(|files| matches!(files.work, Some(Job::Store(_))));
+        assert!(!self.connections.snapshots().is_crowded() || stores || self.somebody_waits());
+        if let Some(files) = &self.files {
+            assert!(self.connections.snapshots().current().bytes() == files.current, "another status");
+        }
         let open: Vec<usize> = (0..COUNT).filter(|id| self.clients[*id].is_some()).collect();
         assert_eq!(self.connections.open(), open.len());
         for &id in &open {
@@ -498,6 +615,7 @@ impl<'s> World<'s> {
             match self.connections.next(id) {
                 Next::Read(at_most) => assert!(at_most > 0 && output.is_empty()),
                 Next::Write => assert!(!output.is_empty()),
+                Next::Wait => assert!(output.is_empty() && self.files.is_some()),
                 next => panic!("{next:?} was done"),
             }
         }
@@ -516,6 +634,7 @@ impl<'s> World<'s> {
                 self.close(id);
             }
         }
+        self.finish_work(0);
         self.assert_sound();
         let bodies: Vec<_> = std::iter::from_fn(|| self.connections.snapshots().reserve()).collect();
         assert_eq!(bodies.len(), BODIES_MAX + 1);
@@ -533,6 +652,19 @@ impl<'s> World<'s> {
         assert!(self.connections.snapshots().overdue().is_none(), "a past status is kept for nobody");
         for pin in pins {
             self.connections.snapshots().unpin(pin);
+        }
+        if let Some(files) = &mut self.files {
+            files.current = b"{}".to_vec();
+        }
+        if self.files.is_some() {
+            // What was seen a minute ago is not what is, whatever happened before.
+            self.now += REFRESHES[3];
+            self.expire();
+            let id = self.connect();
+            self.client(id).send(REQUESTS[0].request.as_bytes(), Some(&[200]));
+            assert!(self.read(id, usize::MAX) && self.connections.next(id) == Next::Wait, "nobody looks any more");
+            self.work_off();
+            self.drive(id);
         }
         let post = |status: &str| {
             format!(
@@ -552,6 +684,7 @@ impl<'s> World<'s> {
             self.client(*id).send(b"}", None);
             self.drive(*id);
         }
+        self.work_off();
         let status = r#"{"the last":"of all"}"#;
         let request = post(status);
         for (request, end) in [(&request[..], format!(r#""status":{status}}}"#)), (REQUESTS[0].request, status.into())]
@@ -559,6 +692,7 @@ impl<'s> World<'s> {
             let id = self.connect();
             self.client(id).send(request.as_bytes(), Some(&[200]));
             assert!(self.read(id, usize::MAX));
+            self.work_off();
             let output = self.connections.output(id).concat();
             assert!(output.ends_with(end.as_bytes()), "{}", output.escape_ascii());
             self.drive(id);
@@ -583,6 +717,23 @@ fn step(world: &mut World<'_>, script: &mut &[u8]) -> Option<()> {
     }
     if letter == b'h' && !world.connections.is_shutting_down() {
         world.shut_down();
+    }
+    match letter {
+        b'r' => {
+            let number = byte(script)?;
+            if world.files.is_none() {
+                world.have_files(number);
+            }
+        }
+        b'w' => {
+            let look = byte(script)? & 1 != 0;
+            world.end_turn(look);
+        }
+        b's' => {
+            let number = byte(script)?;
+            world.finish_work(number);
+        }
+        _ => {}
     }
     if letter == b'n'
         && let Some(victim) = world.connections.victim()
@@ -609,7 +760,7 @@ fn step(world: &mut World<'_>, script: &mut &[u8]) -> Option<()> {
         b'p' => {
             let status = format!("{{\"filler\":\"{}\"}}", "x".repeat(amount * 20));
             let head = "POST /api/status HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ";
-            let codes: &[u16] = if status.len() > MAX_BYTES { &[400] } else { &[200, 503] };
+            let codes: &[u16] = if status.len() > MAX_BYTES { &[400] } else { &[200, 503, 507] };
             client.send(format!("{head}{}\r\n\r\n{status}", status.len()).as_bytes(), Some(codes));
         }
         b'e' => client.input_ended = true,
@@ -637,6 +788,7 @@ fuzz_target!(|script: &[u8]| {
         accepted: 0,
         now: 1_000_000,
         log: Log::default(),
+        files: None,
     };
     let mut script = script;
     while step(&mut world, &mut script).is_some() {

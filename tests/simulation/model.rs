@@ -15,6 +15,65 @@ pub const PAST_MAX: usize = 3;
 const LINGER_QUIET_MS: u64 = 5_000;
 const LINGER_MS: u64 = 30_000;
 const LINGER_AT_EXIT_MS: u64 = 500;
+/// How long a request waits for a look at the files.
+const LOOK_PATIENCE_MS: u64 = 500;
+/// How many other things the files do at most before a whole body is stored, if they do not stop: whatever is under way,
+/// and before this body and each one that came earlier a look.
+const TURNS_MAX: u64 = 1 + 2 * (BODIES_MAX as u64 + 1);
+
+/// What everybody is told whose status certainly is not stored.
+pub const NOT_STORED: &str = "The status is not stored and the old one stays";
+
+/// What is known of the files behind the status.
+pub struct Files {
+    /// For how long what was seen counts as what is.
+    pub refresh: u64,
+    /// When the last look that is finished began.
+    pub looked: u64,
+    /// How many things they were asked to do, and how many are done: one at a time.
+    pub begun: u64,
+    pub done: u64,
+    /// When the last one began.
+    pub since: u64,
+    /// Whether that was a look and nothing else.
+    pub only_looked: bool,
+    /// Somebody has waited for what is under way in vain.
+    pub slow: bool,
+    /// Words that tell why nothing can be stored.
+    pub trouble: Option<&'static str>,
+    /// The status that is being stored.
+    pub storing: Option<Vec<u8>>,
+}
+
+impl Files {
+    /// They were looked at at the start.
+    pub fn new(refresh: u64, trouble: Option<&'static str>, now: u64) -> Files {
+        Files {
+            refresh,
+            looked: now,
+            begun: 0,
+            done: 0,
+            since: now,
+            only_looked: false,
+            slow: false,
+            trouble,
+            storing: None,
+        }
+    }
+
+    pub fn are_busy(&self) -> bool {
+        self.begun > self.done
+    }
+
+    /// Whether it was looked at them so lately that nobody needs another look, or there would be none in time.
+    fn need_no_look(&self, now: u64) -> bool {
+        self.slow || now - self.looked < self.refresh
+    }
+
+    fn are_not_ready(&self) -> Option<&'static str> {
+        if self.slow { Some("does not answer") } else { self.trouble }
+    }
+}
 
 /// What all connections share.
 pub struct World {
@@ -30,6 +89,10 @@ pub struct World {
     pub answered: VecDeque<u16>,
     /// How many statuses the server says it accepted, less those that were expected.
     pub accepted: usize,
+    pub files: Option<Files>,
+    /// How many body buffers are taken, and how many wait for one, beside the connection that is told something.
+    pub bodies: usize,
+    pub queue: usize,
 }
 
 impl World {
@@ -42,7 +105,13 @@ impl World {
 pub enum State {
     Idle,
     Head,
+    /// Waits for a look at the files.
+    Look,
+    /// Waits for a body buffer.
+    Room,
     Body,
+    /// Waits for its status to be stored.
+    Store,
     Send,
     Shut,
     Linger,
@@ -74,6 +143,8 @@ enum Content {
     Echo(usize),
     Text(&'static str),
     Error,
+    /// An error with these words in it.
+    Because(&'static str),
     Nothing,
     /// It is the 100.
     Continue,
@@ -87,6 +158,17 @@ pub struct Connection {
     pub deadline: u64,
     /// It was kept open behind a response.
     pub kept: bool,
+    /// How many connections came before it.
+    pub number: u64,
+    /// What it wants stored, and whether that is being done.
+    pub body: Vec<u8>,
+    pub being_stored: bool,
+    /// How many things the files had been asked to do when it began to wait for them.
+    begun_before: u64,
+    /// How many things they have begun while its status waited.
+    turns: u64,
+    /// It has waited, and does not any more.
+    waited: bool,
     /// All that the server has read, and where the request begins that it is at.
     stream: Vec<u8>,
     at: usize,
@@ -104,12 +186,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(world: &World, now: u64) -> Connection {
+    pub fn new(number: u64, world: &World, now: u64) -> Connection {
         let mut connection = Connection {
             state: State::Closed,
             since: 0,
             deadline: 0,
             kept: false,
+            number,
+            body: Vec::new(),
+            being_stored: false,
+            begun_before: 0,
+            turns: 0,
+            waited: false,
             stream: Vec::new(),
             at: 0,
             body_at: 0,
@@ -136,7 +224,36 @@ impl Connection {
 
     /// Whether it has a body buffer.
     pub fn has_body(&self) -> bool {
-        self.state == State::Body || (self.state == State::Send && self.then == Then::Body)
+        matches!(self.state, State::Body | State::Store) || (self.state == State::Send && self.then == Then::Body)
+    }
+
+    /// Whether it waits for a look that has not begun.
+    pub fn wants_look(&self, files: &Files) -> bool {
+        self.state == State::Look && self.begun_before == files.begun
+    }
+
+    /// Whether it need not wait any more. A look that began when it waited already tells what is; so does one that
+    /// began earlier, if that is not long ago.
+    pub fn may_go_on(&self, files: &Files, bodies: usize, now: u64) -> bool {
+        match self.state {
+            State::Look => files.done > self.begun_before || files.need_no_look(now),
+            State::Room => bodies <= BODIES_MAX,
+            _ => false,
+        }
+    }
+
+    /// Nobody waits for ever while the files do something: to be asked whenever they begin.
+    pub fn assert_its_turn_comes(&mut self, files: &Files, now: u64) {
+        match self.state {
+            // One look for all who wait, be it in front of a store.
+            State::Look => assert!(files.begun - self.begun_before <= 1, "a look was finished and it still waits"),
+            // Who came in the same millisecond may be taken for an earlier one.
+            State::Store if now > self.since => {
+                self.turns += 1;
+                assert!(self.turns <= TURNS_MAX, "{} others had their turn", self.turns);
+            }
+            _ => {}
+        }
     }
 
     /// How many bytes of its body are there, where that is easily told.
@@ -162,6 +279,22 @@ impl Connection {
             self.go_on(world, now);
         }
         self.hasten(world, now);
+    }
+
+    /// It need not wait for the files any more, or has done so for too long.
+    pub fn waits_no_more(&mut self, world: &mut World, now: u64) {
+        self.waited = true;
+        self.state = State::Head;
+        self.go_on(world, now);
+        if self.input_ended {
+            self.end_of_input(world, now);
+        }
+    }
+
+    fn wait(&mut self, state: State, world: &World, now: u64, timeout: u64) {
+        self.begun_before = world.files.as_ref().map_or(0, |files| files.begun);
+        self.turns = 0;
+        self.enter(state, now, timeout);
     }
 
     /// Goes on with what is there, until a response is owed or more is needed.
@@ -246,6 +379,12 @@ impl Connection {
 
     /// A whole head that nothing is wrong with.
     fn take(&mut self, head: Head, world: &mut World, now: u64) {
+        let waited = std::mem::take(&mut self.waited);
+        let may_be_changed =
+            matches!(&*head.path, "/status.json" | "/ready") && matches!(&*head.method, "GET" | "HEAD");
+        if may_be_changed && !waited && world.files.as_ref().is_some_and(|files| !files.need_no_look(now)) {
+            return self.wait(State::Look, world, now, LOOK_PATIENCE_MS);
+        }
         self.keep_alive = head.keep_alive;
         self.version_10 = head.version_10;
         self.expected.to_head = head.method == "HEAD";
@@ -259,6 +398,7 @@ impl Connection {
             // Nobody has been told the tag, so nobody can know it.
             None => Some(head.values("if-none-match").contains(&&b"*"[..])),
         };
+        let not_ready = world.files.as_ref().and_then(Files::are_not_ready);
         let one = |code: u16| Codes::from([code]);
         let (codes, content) = match (&*head.path, &*head.method) {
             ("/status.json" | "/health" | "/ready" | "/api/status" | "*", "OPTIONS") => (one(204), Content::Nothing),
@@ -269,7 +409,10 @@ impl Connection {
             },
             ("/health", "GET" | "HEAD") => (one(200), Content::Text(r#"{"status":"ok"}"#)),
             ("/ready", "GET" | "HEAD") if world.shutting_down => (one(503), Content::Error),
-            ("/ready", "GET" | "HEAD") => (one(200), Content::Text(r#"{"status":"ready"}"#)),
+            ("/ready", "GET" | "HEAD") => match not_ready {
+                Some(words) => (one(503), Content::Because(words)),
+                None => (one(200), Content::Text(r#"{"status":"ready"}"#)),
+            },
             ("/api/status", "POST") => {
                 let mut codes = Codes::new();
                 match &head.values("content-type")[..] {
@@ -286,10 +429,17 @@ impl Connection {
                 if matches!(head.body, Length::Bytes(bytes) if bytes > limit as u64) {
                     codes.insert(400);
                 }
-                if codes.is_empty() {
-                    return self.begin_body(head.expects_continue, world, now);
+                let full = world.bodies > BODIES_MAX;
+                match codes.is_empty() {
+                    false => (codes, Content::Error),
+                    // Who waits already was here earlier.
+                    true if (full || world.queue > 0) && !waited => {
+                        assert!(world.files.is_some(), "there is nothing to wait for");
+                        return self.wait(State::Room, world, now, world.limits.body_timeout);
+                    }
+                    true if full => (one(503), Content::Because(NOT_STORED)),
+                    true => return self.begin_body(head.expects_continue, world, now),
                 }
-                (codes, Content::Error)
             }
             ("/status.json" | "/health" | "/ready" | "/api/status" | "*", _) => (one(405), Content::Error),
             _ => (one(404), Content::Error),
@@ -317,13 +467,29 @@ impl Connection {
 
     /// A whole body.
     fn judge(&mut self, content: Vec<u8>, world: &mut World, now: u64) {
-        if reading::is_status(&content) {
+        if !reading::is_status(&content) {
+            self.answer(Codes::from([400]), Content::Error, Then::Idle, world, now);
+        } else if world.files.is_some() {
+            self.body = content;
+            self.being_stored = false;
+            self.wait(State::Store, world, now, world.limits.body_timeout);
+        } else {
             world.accepted = world.accepted.checked_sub(1).expect("the status was not accepted");
             world.statuses.push(content);
-            self.answer(Codes::from([200]), Content::Echo(world.current()), Then::Idle, world, now);
-        } else {
-            self.answer(Codes::from([400]), Content::Error, Then::Idle, world, now);
+            self.accepted(world, now);
         }
+    }
+
+    /// Its status is the current one.
+    pub fn accepted(&mut self, world: &mut World, now: u64) {
+        self.being_stored = false;
+        self.answer(Codes::from([200]), Content::Echo(world.current()), Then::Idle, world, now);
+    }
+
+    /// Its status is not stored, or nobody knows.
+    pub fn unstored(&mut self, code: u16, words: &'static str, world: &mut World, now: u64) {
+        self.being_stored = false;
+        self.answer(Codes::from([code]), Content::Because(words), Then::Idle, world, now);
     }
 
     /// The server has sent `bytes`; `finished` says whether it has nothing more to send of this response, and `unread`
@@ -393,13 +559,19 @@ impl Connection {
             }
             Content::Text(text) if expected.to_head => assert_eq!(response.length, Some(text.len())),
             Content::Text(text) => assert_eq!(response.content, text.as_bytes()),
-            Content::Error if expected.to_head => assert!(response.length.is_some_and(|length| length > 30)),
-            Content::Error => {
+            Content::Error | Content::Because(_) if expected.to_head => {
+                assert!(response.length.is_some_and(|length| length > 30));
+            }
+            Content::Error | Content::Because(_) => {
                 let error: serde_json::Value = serde_json::from_slice(&response.content).expect("an error is JSON");
                 let error = error.as_object().expect("an error is an object");
                 assert_eq!(error.len(), 2);
                 assert_eq!(error["success"], false);
-                assert!(error["message"].as_str().is_some_and(|message| message.len() > 5));
+                let message = error["message"].as_str().expect("a message is text");
+                assert!(message.len() > 5);
+                if let Content::Because(words) = &expected.content {
+                    assert!(message.contains(words), "{words} is not said: {message}");
+                }
             }
             Content::Nothing | Content::Continue => assert!(response.content.is_empty()),
         }
@@ -414,7 +586,7 @@ impl Connection {
                 self.keep_alive = false;
                 self.answer(Codes::from([400]), Content::Error, Then::Close, world, now);
             }
-            State::Send => {}
+            State::Look | State::Room | State::Store | State::Send => {}
             _ => self.state = State::Closed,
         }
     }
@@ -432,6 +604,16 @@ impl Connection {
                 self.expected.to_head = self.state == State::Head && self.begins_with(b"HEAD ");
                 self.refuse_unread(Codes::from([408]), world, now);
             }
+            State::Look => {
+                // It is answered from memory, and nobody else waits for what does not come.
+                if let Some(files) = world.files.as_mut().filter(|files| files.are_busy()) {
+                    files.slow = true;
+                }
+                self.waits_no_more(world, now);
+            }
+            State::Room => self.waits_no_more(world, now),
+            State::Store if self.being_stored => self.unstored(503, "It is not known", world, now),
+            State::Store => self.unstored(503, NOT_STORED, world, now),
             _ => self.state = State::Closed,
         }
     }
@@ -466,9 +648,10 @@ impl Connection {
             State::Idle if self.kept => 1,
             State::Idle | State::Head if many_ask => 2,
             State::Send => 3,
-            State::Body => 4,
+            State::Body | State::Look | State::Room => 4,
             State::Idle | State::Head => 5,
-            State::Closed => 6,
+            State::Store => 6,
+            State::Closed => 7,
         };
         (class, self.since)
     }

@@ -134,6 +134,14 @@ fn chunks(random: &mut Random, content: &[u8]) -> Vec<u8> {
     body
 }
 
+/// A status that somebody else has put into a file.
+pub fn changed(random: &mut Random) -> Vec<u8> {
+    match random.below(5) {
+        0 => b"{}".to_vec(),
+        _ => format!("{{\"by\":\"others\",\"n\":{}}}", 100_000 + random.below(900_000)).into_bytes(),
+    }
+}
+
 /// A status, good or bad.
 fn status(random: &mut Random, max_bytes: usize) -> Vec<u8> {
     let number = 100_000 + random.below(900_000);
