@@ -11,12 +11,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{Client, PATIENCE, Server, Signal, post_request, status_of};
+use common::{Client, PATIENCE, Server, Signal, TemporaryDir, post_request, status_of};
 use gitops_status_server::connection::{Connection, Inbox};
 use gitops_status_server::snapshot::{BODIES_MAX, PAST_MAX, SLOTS};
 use mio::{Events, Interest, Poll, Token};
@@ -263,6 +264,10 @@ fn exchange(address: SocketAddr, pieces: &[&[u8]], asks: bool) -> io::Result<(u1
 
 /// That a flood of these kinds keeps no normal client out and leaves nothing behind.
 fn assert_withstands(kinds: &'static [Hostile]) {
+    assert_withstands_with(kinds, &[]);
+}
+
+fn assert_withstands_with(kinds: &'static [Hostile], arguments: &[&str]) {
     /// How many requests the normal client makes, and how long it rests after each: it takes a second.
     const REQUESTS: usize = 300;
     const REST: Duration = Duration::from_millis(3);
@@ -275,7 +280,7 @@ fn assert_withstands(kinds: &'static [Hostile]) {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 
     let held = HELD.to_string();
-    let server = Server::start(&[&LARGE[..], &["--max-connections", &held]].concat());
+    let server = Server::start(&[&LARGE[..], &["--max-connections", &held], arguments].concat());
     let address = server.address();
     let (descriptors, memory) = (server.descriptors(), memory_of(&server));
     let large = kinds.iter().any(|kind| kind.reads_nothing());
@@ -326,7 +331,9 @@ fn assert_withstands(kinds: &'static [Hostile]) {
     let page = 4096;
     let connections = HELD * (size_of::<Connection>() + size_of::<Inbox>());
     let slots = SLOTS * (HALF_OF_A_BODY.next_multiple_of(page) + 2 * page) + if large { MIB } else { 0 };
-    let rest = (64 << 10) + 32 * page;
+    // What is stored is handed over to another thread, and kept there.
+    let store = if arguments.is_empty() { 0 } else { MIB + 64 * page };
+    let rest = (64 << 10) + 32 * page + store;
     assert!(grown <= connections + slots + rest, "{grown} bytes more, of them {connections} and {slots} foreseen");
     assert_all_body_buffers_are_free(&server);
     assert_all_places_are_free(&server, HELD, descriptors);
@@ -357,10 +364,18 @@ fn a_flood_that_reads_nothing_keeps_nobody_out() {
     assert_withstands(&[ReadsNothing, ReadsNothingOfMany]);
 }
 
+const EVERYTHING: [Hostile; 7] =
+    [SaysNothing, Trickles, HalfAHead, HalfABody, HalfAChunk, ReadsNothing, ReadsNothingOfMany];
+
 #[test]
 fn a_flood_of_everything_keeps_nobody_out() {
-    let all = &[SaysNothing, Trickles, HalfAHead, HalfABody, HalfAChunk, ReadsNothing, ReadsNothingOfMany];
-    assert_withstands(all);
+    assert_withstands(&EVERYTHING);
+}
+
+#[test]
+fn a_flood_of_everything_keeps_nobody_out_where_statuses_are_stored() {
+    let dir = TemporaryDir::new();
+    assert_withstands_with(&EVERYTHING, &["--state-dir", &dir.path("state"), "--refresh-ms", "0"]);
 }
 
 // ---------------------------------------------------------------------------------------------------- fairness
@@ -459,6 +474,53 @@ fn a_client_that_posts_large_statuses_without_end_does_not_delay_others() {
 fn clients_that_post_large_statuses_without_end_do_not_delay_others() {
     let status = status_of(MIB);
     assert_fair("posters", BODIES_MAX, &status, post_request(&status), SOON_BEHIND_A_POST);
+}
+
+/// That others are answered soon while statuses are stored in `parent` without end.
+fn assert_storing_delays_nobody(what: &str, parent: impl Into<PathBuf>) {
+    let _alone = alone();
+    let dir = TemporaryDir::within(parent);
+    let server = Server::start(&["--state-dir", &dir.path("state")]);
+    let (post, ended) = (post_request(&status_of(200)), AtomicBool::new(false));
+    let (mut probes, mut gets) = (Times(Vec::new()), Times(Vec::new()));
+    let (begun, mut kept) = (Instant::now(), server.connect());
+    let poster = || {
+        let (mut client, mut posts) = (server.connect(), 0);
+        while !ended.load(Ordering::Relaxed) {
+            client.send(&post);
+            assert_eq!(client.response().code, 200);
+            posts += 1;
+        }
+        posts
+    };
+    let posts: Vec<u32> = thread::scope(|scope| {
+        let posters: Vec<_> = (0..2 * BODIES_MAX).map(|_| scope.spawn(poster)).collect();
+        while begun.elapsed() < 2 * FAIR_TIME {
+            for (request, times) in [(GET_HEALTH, &mut probes), (GET_STATUS, &mut gets)] {
+                let begun = Instant::now();
+                kept.send(request);
+                assert_eq!(kept.response().code, 200);
+                times.0.push(begun.elapsed());
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+        posters.into_iter().map(|poster| poster.join().unwrap()).collect()
+    });
+    let per_second = f64::from(posts.iter().sum::<u32>()) / begun.elapsed().as_secs_f64();
+    println!("{what}: {per_second:.0} posts a second; probes: {probes}; statuses: {gets}");
+    assert!(posts.iter().all(|&posts| posts > 0), "{what}: posters were kept out: {posts:?}");
+    assert!(probes.at(99) <= SOON && gets.at(99) <= SOON, "{what}: probes: {probes}; statuses: {gets}");
+}
+
+#[test]
+fn statuses_that_are_stored_on_disk_without_end_do_not_delay_others() {
+    assert_storing_delays_nobody("on disk", std::env::temp_dir());
+}
+
+#[test]
+fn statuses_that_are_stored_in_memory_without_end_do_not_delay_others() {
+    assert_storing_delays_nobody("in memory", "/dev/shm");
 }
 
 // ---------------------------------------------------------------------------------------------------- slow readers

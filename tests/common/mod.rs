@@ -206,9 +206,19 @@ pub struct TemporaryDir(PathBuf);
 
 impl TemporaryDir {
     pub fn new() -> TemporaryDir {
+        TemporaryDir::within(std::env::temp_dir())
+    }
+
+    /// One in memory: there a disk that others keep busy does not make a server give up waiting for its files.
+    pub fn in_memory() -> TemporaryDir {
+        TemporaryDir::within("/dev/shm")
+    }
+
+    /// One in `parent`, which may be on another file system.
+    pub fn within(parent: impl Into<PathBuf>) -> TemporaryDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("gitops-status-server-{}-{count}", std::process::id()));
+        let path = parent.into().join(format!("gitops-status-server-{}-{count}", std::process::id()));
         std::fs::create_dir(&path).expect("a temporary directory can be made");
         TemporaryDir(path)
     }
@@ -425,4 +435,105 @@ impl Response {
         assert_eq!(self.field("Content-Type"), Some("application/json"));
         json["message"].as_str().expect("an error has a message").to_owned()
     }
+}
+
+// ------------------------------------------------------------------------------------- files that a status comes from
+
+impl Client {
+    /// The response to a GET; the connection stays open.
+    pub fn get(&mut self, path: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+        self.response()
+    }
+
+    /// The response to the post of a status; the connection stays open.
+    pub fn post(&mut self, status: &[u8]) -> Response {
+        self.send(&post_request(status));
+        self.response()
+    }
+}
+
+impl Server {
+    /// The log of all that happened before. What is posted to have a line behind it is refused; it has a size that nobody
+    /// else posts.
+    pub fn whole_log(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(20_000);
+        let size = COUNT.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(self.post(&vec![b'x'; size as usize]).code, 400);
+        self.wait_for_log(&format!(" code=400 bytes={size} "))
+    }
+
+    /// The one thread that waits for files.
+    pub fn store_thread(&self) -> u32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let threads = threads(self.pid());
+            assert_eq!(threads.len(), 2, "{threads:?}");
+            // It names itself after it has begun, and then it waits for the first time.
+            if let Some((task, _)) = threads.iter().find(|(_, name)| name == "store")
+                && self.sleeps(*task) > 0
+            {
+                return *task;
+            }
+            assert!(Instant::now() < deadline, "{threads:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// How often a thread of it has gone to sleep.
+    pub fn sleeps(&self, task: u32) -> u64 {
+        task_counter(self.pid(), task, "status", "voluntary_ctxt_switches")
+    }
+}
+
+/// A number that the kernel tells of a thread.
+pub fn task_counter(pid: u32, task: u32, file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{task}/{file}")).expect("the thread runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.trim_start_matches(':').trim().parse().unwrap()
+}
+
+/// A volume as kubelet makes it of a ConfigMap: `status.json -> ..data/status.json`, `..data -> ..1`.
+pub struct ConfigMap {
+    volume: PathBuf,
+    version: u32,
+}
+
+impl ConfigMap {
+    /// A new one, at this path.
+    pub fn new(volume: String, content: &[u8]) -> ConfigMap {
+        let mut map = ConfigMap { volume: volume.into(), version: 0 };
+        std::fs::create_dir(&map.volume).expect("a directory can be made");
+        map.swap(content);
+        std::os::unix::fs::symlink("..data/status.json", map.path()).expect("a link can be made");
+        map
+    }
+
+    /// The path of its key.
+    pub fn path(&self) -> String {
+        self.volume.join("status.json").into_os_string().into_string().expect("the path is UTF-8")
+    }
+
+    /// Gives it another content: a new directory, to which `..data` leads from one moment to the next.
+    pub fn swap(&mut self, content: &[u8]) {
+        let old = self.volume.join(format!("..{}", self.version));
+        self.version += 1;
+        let name = format!("..{}", self.version);
+        std::fs::create_dir(self.volume.join(&name)).expect("a directory can be made");
+        std::fs::write(self.volume.join(&name).join("status.json"), content).expect("a file can be written");
+        let link = self.volume.join("..data_tmp");
+        std::os::unix::fs::symlink(&name, &link).expect("a link can be made");
+        std::fs::rename(&link, self.volume.join("..data")).expect("a link can be renamed");
+        let _ = std::fs::remove_dir_all(old);
+    }
+}
+
+/// The threads of a process, with their names.
+pub fn threads(pid: u32) -> Vec<(u32, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let task = |entry: io::Result<std::fs::DirEntry>| {
+        let id = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        (id, std::fs::read_to_string(format!("/proc/{pid}/task/{id}/comm")).unwrap().trim_end().to_owned())
+    };
+    tasks.map(task).collect()
 }
