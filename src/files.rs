@@ -38,6 +38,8 @@ pub struct Files {
     directory: CString,
     /// `directory/status.json`
     status: CString,
+    /// `directory/seeds-seen`
+    seeds_seen: CString,
     /// `directory/.lock`, for where the directory itself cannot be locked.
     lock: CString,
     seed: CString,
@@ -57,7 +59,7 @@ impl Files {
     pub fn new(directory: Option<&Path>, seed: Option<&Path>) -> Self {
         let path = |path: Option<&Path>| c_string(path.unwrap_or(Path::new("")).as_os_str());
         let within = |name: &CStr| directory.map(|directory| directory.join(OsStr::from_bytes(name.to_bytes())));
-        let (status, lock) = (within(STATUS), within(LOCK));
+        let (status, seeds_seen, lock) = (within(STATUS), within(SEEDS_SEEN), within(LOCK));
         let seed_directory = seed.and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
             true => Path::new("."),
             false => parent,
@@ -70,6 +72,7 @@ impl Files {
         Files {
             directory: path(directory),
             status: path(status.as_deref()),
+            seeds_seen: path(seeds_seen.as_deref()),
             lock: path(lock.as_deref()),
             seed: path(seed),
             seed_directory: path(seed_directory),
@@ -144,7 +147,8 @@ impl Disk for Files {
         let (path, flags) = match name {
             Name::Seed => (&self.seed, AtFlags::empty()),
             Name::Directory => (&self.directory, AtFlags::empty()),
-            Name::Status | Name::SeedsSeen => (&self.status, AtFlags::SYMLINK_NOFOLLOW),
+            Name::Status => (&self.status, AtFlags::SYMLINK_NOFOLLOW),
+            Name::SeedsSeen => (&self.seeds_seen, AtFlags::SYMLINK_NOFOLLOW),
         };
         let stat = fs::statat(CWD, path, flags).map_err(fault)?;
         match name {
