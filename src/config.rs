@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use crate::client::Url;
 use crate::connection::Limits;
 use crate::connections::CONNECTIONS_CAPACITY;
-use crate::healthcheck::Url;
+
 use crate::log::{Format, Level};
 use crate::status::STATUS_CAPACITY;
 
@@ -94,6 +95,8 @@ pub enum Command {
     Serve(Config),
     /// Ask another server how it is.
     Healthcheck(Url),
+    /// Post to another server what it has, and read it back.
+    Roundtrip(Url),
     /// Show the help.
     Help,
     /// Show the version.
@@ -161,8 +164,11 @@ pub fn read(
             lexopt::Arg::Short(letter) => {
                 return Err(UsageError(format!("unknown option -{letter}")));
             }
-            lexopt::Arg::Value(word) if word == "healthcheck" && flags.iter().all(Option::is_none) => {
-                return healthcheck(&mut parser, environment);
+            lexopt::Arg::Value(word) if word == HEALTHCHECK.name && flags.iter().all(Option::is_none) => {
+                return HEALTHCHECK.read(&mut parser, environment);
+            }
+            lexopt::Arg::Value(word) if word == ROUNDTRIP.name && flags.iter().all(Option::is_none) => {
+                return ROUNDTRIP.read(&mut parser, environment);
             }
             lexopt::Arg::Value(word) => return Err(UsageError(format!("unexpected argument {}", word.display()))),
         }
@@ -206,35 +212,55 @@ fn needless_value(_: lexopt::Error) -> UsageError {
     UsageError("an option that takes no value was given one".to_owned())
 }
 
-fn healthcheck(
-    parser: &mut lexopt::Parser,
-    environment: impl Fn(&str) -> Option<OsString>,
-) -> Result<Command, UsageError> {
-    let mut url = None;
-    while let Some(argument) = parser.next().map_err(needless_value)? {
-        match argument {
-            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(parser, "--help", Command::Help),
-            lexopt::Arg::Value(word) if url.is_none() => {
-                let parsed = word.to_str().and_then(Url::parse);
-                let wrong = || {
-                    UsageError(format!(
-                        "healthcheck {}: expected http://HOST[:PORT][/PATH], HOST an address or localhost",
-                        word.display()
-                    ))
-                };
-                url = Some(parsed.ok_or_else(wrong)?);
+/// A command that asks another server.
+struct Asking {
+    name: &'static str,
+    /// What is asked for where no URL is given.
+    target: &'static str,
+    /// Whether the URL may have a path of its own.
+    any_target: bool,
+    command: fn(Url) -> Command,
+}
+
+const HEALTHCHECK: Asking =
+    Asking { name: "healthcheck", target: "/health", any_target: true, command: Command::Healthcheck };
+const ROUNDTRIP: Asking = Asking { name: "roundtrip", target: "/", any_target: false, command: Command::Roundtrip };
+
+impl Asking {
+    fn read(
+        &self,
+        parser: &mut lexopt::Parser,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Command, UsageError> {
+        let name = self.name;
+        let mut url = None;
+        while let Some(argument) = parser.next().map_err(needless_value)? {
+            match argument {
+                lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(parser, "--help", Command::Help),
+                lexopt::Arg::Value(word) if url.is_none() => {
+                    let parsed = word.to_str().and_then(Url::parse);
+                    let parsed = parsed.filter(|url| self.any_target || url.target() == self.target);
+                    let path = if self.any_target { "[/PATH]" } else { "" };
+                    let wrong = || {
+                        UsageError(format!(
+                            "{name} {}: expected http://HOST[:PORT]{path}, HOST an address or localhost",
+                            word.display()
+                        ))
+                    };
+                    url = Some(parsed.ok_or_else(wrong)?);
+                }
+                lexopt::Arg::Value(word) => return Err(UsageError(format!("unexpected argument {}", word.display()))),
+                lexopt::Arg::Long(option) => return Err(UsageError(format!("{name} has no option --{option}"))),
+                lexopt::Arg::Short(letter) => return Err(UsageError(format!("{name} has no option -{letter}"))),
             }
-            lexopt::Arg::Value(word) => return Err(UsageError(format!("unexpected argument {}", word.display()))),
-            lexopt::Arg::Long(name) => return Err(UsageError(format!("healthcheck has no option --{name}"))),
-            lexopt::Arg::Short(letter) => return Err(UsageError(format!("healthcheck has no option -{letter}"))),
         }
+        let variable = environment(OPTIONS[LISTEN].variable).filter(|value| !value.is_empty());
+        let listen = Given { option: &OPTIONS[LISTEN], flag: None, variable };
+        Ok((self.command)(match url {
+            Some(url) => url,
+            None => Url::of(listen.address()?, self.target),
+        }))
     }
-    let variable = environment(OPTIONS[LISTEN].variable).filter(|value| !value.is_empty());
-    let listen = Given { option: &OPTIONS[LISTEN], flag: None, variable };
-    Ok(Command::Healthcheck(match url {
-        Some(url) => url,
-        None => Url::health_of(listen.address()?),
-    }))
 }
 
 /// Where the value of an option comes from.
@@ -295,6 +321,7 @@ One JSON status over HTTP: CI posts it to /api/status, Grafana and people get it
 
 Usage: gitops-status-server [OPTION]...
        gitops-status-server healthcheck [URL]
+       gitops-status-server roundtrip [URL]
 
 Options; a flag wins over its environment variable, and that over the default:
 
@@ -312,6 +339,9 @@ Options; a flag wins over its environment variable, and that over the default:
 
 healthcheck gets URL, by default /health on the port of STATUS_LISTEN, and exits with 0 when the answer is a 200,
 else with 1 and the reason. The host of URL is an IP address or localhost.
+
+roundtrip shows that the server at URL takes a post and serves it: the status that it has, with a line end more or less
+and then as it was. For up to 15 s it waits until somebody listens there. It exits with 0, else with 1 and the reason.
 
 Exit codes: 0 done, 1 could not start or keep running, 2 bad usage.
 ",

@@ -11,7 +11,8 @@
 //! | 6 | `main.rs` | start and exit codes |
 //! | 5 | `server` | sockets and signals: moves bytes between `mio` and the core |
 //! | 5 | `files`, `worker` | files, and the thread that waits for them so that the server does not |
-//! | 5 | `config`, `clock`, `log`, `healthcheck` | options, clocks, standard error, asking another server |
+//! | 5 | `config`, `clock`, `log` | options, clocks, standard error |
+//! | 5 | `client`, `healthcheck`, `roundtrip` | asking another server, how it is and whether it takes a post |
 //! | 4 | [`connections`] | all connections: capacity, the nearest deadline, who goes when there are too many |
 //! | 4 | [`connection`] | one connection: what is buffered, what is owed, what happens next and by when |
 //! | 3 | [`routes`] | which request gets which answer |
@@ -38,6 +39,8 @@ pub mod status;
 pub mod store;
 
 #[cfg(feature = "std")]
+pub mod client;
+#[cfg(feature = "std")]
 pub mod clock;
 #[cfg(feature = "std")]
 pub mod config;
@@ -47,6 +50,8 @@ pub mod files;
 pub mod healthcheck;
 #[cfg(feature = "std")]
 pub mod log;
+#[cfg(feature = "std")]
+pub mod roundtrip;
 #[cfg(feature = "std")]
 pub mod server;
 #[cfg(feature = "std")]

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use gitops_status_server::config::{self, Command};
 use gitops_status_server::healthcheck;
 use gitops_status_server::json;
+use gitops_status_server::roundtrip;
 use gitops_status_server::server::{Memory, Server};
 
 /// A `static`, for what nobody writes is not resident; its lock is taken once.
@@ -33,6 +34,10 @@ fn main() -> ExitCode {
         }
         Command::Healthcheck(url) => match healthcheck::check(&url) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => complain(&reason, FAILED),
+        },
+        Command::Roundtrip(url) => match roundtrip::run(&url) {
+            Ok(bytes) => show(&format!("{url}: posted a status of {bytes} bytes and read it back\n")),
             Err(reason) => complain(&reason, FAILED),
         },
         Command::Help => show(&config::help()),

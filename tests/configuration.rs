@@ -3,11 +3,11 @@
 mod common;
 
 use common::{Client, Finished, HALF_A_POST, MORE_THAN_BUFFERS_HOLD, PATIENCE, PROGRAM, Server, Signal, TemporaryDir};
-use common::{UNKNOWN, finish, own_address, program, started_by, status_of};
+use common::{UNKNOWN, assert_refused, finish, own_address, program, started_by, status_of};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -445,21 +445,6 @@ fn a_grace_time_of_zero_waits_for_no_request() {
     assert!(client.stream().read(&mut [0]).is_ok_and(|read| read == 0), "it is closed without an answer");
 }
 
-/// That it was refused with one line that has all of `parts`, and nothing was done before.
-#[track_caller]
-fn assert_refused(command: &mut Command, parts: &[&str]) {
-    let Finished { code, stdout, stderr } = finish(command);
-    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{command:?}\n{stderr}");
-    let line = stderr.strip_suffix('\n').unwrap_or_else(|| panic!("{command:?}: no line: {stderr:?}"));
-    assert!(!line.chars().any(char::is_control), "{command:?}: not one line: {stderr:?}");
-    let mut rest = line.to_owned();
-    for part in parts {
-        assert!(rest.contains(part), "{command:?}: no {part:?} in {rest:?}");
-        // So that a value is not found within the range.
-        rest = rest.replacen(part, "", 1);
-    }
-}
-
 #[test]
 fn a_bad_value_is_refused_with_its_name_and_what_is_accepted_before_anything_is_done() {
     let not_numbers = b"ten|+5|-5| 8|8 |1e3|8.0|0x10|1_000|8s|\xff|9\xff|\xd9\xa5|4294967304|18446744073709551624";
@@ -662,180 +647,4 @@ fn the_help_lists_every_option_with_its_variable_and_default() {
     let cases = cases(&TemporaryDir::new());
     let expected = cases.iter().map(|case| (case.flag, case.variable, case.default));
     assert_eq!(listed.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
-}
-
-fn healthcheck(arguments: &[&str], listen: Option<&str>) -> Finished {
-    finish(program().arg("healthcheck").args(arguments).envs(listen.map(|listen| ("STATUS_LISTEN", listen))))
-}
-
-#[track_caller]
-fn assert_healthy(arguments: &[&str], listen: Option<&str>) {
-    let Finished { code, stdout, stderr } = healthcheck(arguments, listen);
-    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", ""), "{arguments:?} {listen:?}");
-}
-
-/// That the check failed with one line that has all of `parts`.
-#[track_caller]
-fn assert_unhealthy(arguments: &[&str], listen: Option<&str>, parts: &[&str]) {
-    let Finished { code, stdout, stderr } = healthcheck(arguments, listen);
-    assert_eq!((code, stdout.as_str()), (Some(1), ""), "{arguments:?} {listen:?}: {stderr}");
-    let line = stderr.strip_suffix('\n').expect("a line");
-    assert!(!line.chars().any(char::is_control), "not one line: {stderr:?}");
-    for part in parts {
-        assert!(line.contains(part), "no {part:?} in {stderr}");
-    }
-}
-
-#[test]
-fn a_health_check_of_a_live_server_is_silent_and_exits_with_0() {
-    for (listen, hosts) in [
-        ("127.0.0.1:0", &["127.0.0.1", "localhost"][..]),
-        ("0.0.0.0:0", &["0.0.0.0", "127.0.0.1", "127.0.0.2", "localhost"]),
-        ("[::1]:0", &["[::1]", "localhost"]),
-        ("[::]:0", &["[::]", "[::1]", "localhost"]),
-    ] {
-        let server = Server::start_with(program().args(["--listen", listen]));
-        let port = server.address().port();
-        for host in hosts {
-            if *host != "localhost" {
-                assert_healthy(&[], Some(&format!("{host}:{port}")));
-            }
-            for path in ["/health", "/ready", "/status.json?a=b"] {
-                assert_healthy(&[&format!("http://{host}:{port}{path}")], None);
-            }
-        }
-    }
-}
-
-/// Answers one request in its own way, and gives it.
-fn answer_once(answer: &'static [u8]) -> (SocketAddr, thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let answering = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut buffer = [0; 1024];
-            let read = stream.read(&mut buffer).unwrap();
-            assert!(read > 0);
-            request.extend_from_slice(&buffer[..read]);
-        }
-        stream.write_all(answer).unwrap();
-        String::from_utf8(request).unwrap()
-    });
-    (address, answering)
-}
-
-#[test]
-fn a_health_check_asks_for_health_where_the_server_listens() {
-    for (given, target) in [(None, "/health"), (Some("/ready?x=1"), "/ready?x=1"), (Some(""), "/")] {
-        let (address, answering) = answer_once(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-        match given {
-            None => assert_healthy(&[], Some(&address.to_string())),
-            Some(path) => assert_healthy(&[&format!("http://{address}{path}")], None),
-        }
-        let request = answering.join().unwrap();
-        assert!(request.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{request}");
-        assert!(request.contains(&format!("\r\nHost: {address}\r\n")), "{request}");
-    }
-}
-
-#[test]
-fn a_health_check_says_why_the_answer_is_not_a_200() {
-    let server = Server::start(&[]);
-    let url = server.url("/nothing");
-    assert_unhealthy(&[&url], None, &[&url, "404"]);
-
-    for (answer, reason) in [
-        (&b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"[..], "503"),
-        (b"HTTP/1.0 500 Oh\r\n\r\n", "500"),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", "204"),
-        (b"HTTP/1.1 301 Moved\r\nLocation: /health\r\n\r\n", "301"),
-        (b"HTTP/1.1 2000 OK\r\n\r\n", "2000"),
-        (b"HTTP/1.1 503 a\x1b[2J\nforged\x9b\r\n\r\n", "forged"),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", "not HTTP"),
-        (b"200 OK\r\n", "not HTTP"),
-        (b"\n", "not HTTP"),
-        (b"", "closed"),
-        (b"HTTP/1.1 200", ""),
-        (b"HTTP/1.1 200 OK\r\nContent-Len", ""),
-    ] {
-        let (address, answering) = answer_once(answer);
-        assert_unhealthy(&[], Some(&address.to_string()), &[&format!("http://{address}/health"), reason]);
-        answering.join().unwrap();
-    }
-}
-
-#[test]
-fn a_health_check_fails_where_nothing_listens() {
-    let address = own_address().to_string();
-    let url = format!("http://{address}/health");
-    assert_unhealthy(&[], Some(&address), &[&url, "refused"]);
-    assert_unhealthy(&[&url], None, &[&url, "refused"]);
-    assert_unhealthy(&["http://localhost:1/x"], None, &["http://localhost:1/x", "refused"]);
-}
-
-#[test]
-fn a_health_check_waits_for_an_answer_for_five_seconds() {
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dripping = TcpListener::bind("127.0.0.1:0").unwrap();
-    let [silent, dripping_address] = [silent, dripping.try_clone().unwrap()].map(|it| (it.local_addr().unwrap(), it));
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let (mut stream, _) = dripping.accept().unwrap();
-            while stream.write_all(b"H").is_ok() && begun.elapsed() < PATIENCE {
-                thread::sleep(Duration::from_millis(200));
-            }
-        });
-        for (address, _) in [&silent, &dripping_address] {
-            scope.spawn(move || {
-                let address = address.to_string();
-                assert_unhealthy(&[], Some(&address), &[&format!("http://{address}/health"), "timed out"]);
-                let seconds = begun.elapsed().as_secs_f64();
-                assert!((4.9..8.0).contains(&seconds), "after {seconds} s");
-            });
-        }
-        scope.spawn(|| {
-            // Without a configuration it asks at the default address, where this test says nothing, unless another
-            // program is there and says something.
-            let silent_too = TcpListener::bind("127.0.0.1:8080");
-            let Finished { code, stderr, .. } = healthcheck(&[], Some(""));
-            let named = stderr.contains("http://127.0.0.1:8080/health: ");
-            assert!(code == Some(1) && named || silent_too.is_err() && code == Some(0), "{code:?} {stderr}");
-        });
-    });
-}
-
-#[test]
-fn a_health_check_of_what_is_no_url_is_bad_usage() {
-    for url in [
-        "",
-        "https://127.0.0.1:1/health",
-        "http://example.org/health",
-        "http://",
-        "http:///health",
-        "127.0.0.1:1",
-        "localhost:1/health",
-        "/health",
-        "http://127.0.0.1:65536/",
-        "http://127.0.0.1:x/",
-        "http://127.0.0.1:/",
-        "http://::1:1/",
-        "http://[::1/",
-        "http://user@127.0.0.1:1/",
-        "http://127.0.0.1:1/a b",
-        "HTTP://127.0.0.1:1/",
-    ] {
-        assert_refused(program().args(["healthcheck", url]), &[url, "http://HOST"]);
-    }
-    let not_text = OsStr::from_bytes(b"http://127.0.0.1:1/\xff");
-    assert_refused(program().arg("healthcheck").arg(not_text), &["http://HOST"]);
-    for listen in ["localhost:80", ":8080", "127.0.0.1", "127.0.0.1:65536"] {
-        let mut command = program();
-        assert_refused(
-            command.arg("healthcheck").env("STATUS_LISTEN", listen),
-            &["STATUS_LISTEN", listen, "ADDR:PORT"],
-        );
-    }
 }

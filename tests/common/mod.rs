@@ -194,6 +194,21 @@ pub fn finish(command: &mut Command) -> Finished {
     Finished { code, stdout: text(stdout), stderr: text(stderr) }
 }
 
+/// That it was refused with one line that has all of `parts`, and nothing was done before.
+#[track_caller]
+pub fn assert_refused(command: &mut Command, parts: &[&str]) {
+    let Finished { code, stdout, stderr } = finish(command);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{command:?}\n{stderr}");
+    let line = stderr.strip_suffix('\n').unwrap_or_else(|| panic!("{command:?}: no line: {stderr:?}"));
+    assert!(!line.chars().any(char::is_control), "{command:?}: not one line: {stderr:?}");
+    let mut rest = line.to_owned();
+    for part in parts {
+        assert!(rest.contains(part), "{command:?}: no {part:?} in {rest:?}");
+        // So that a value is not found within the range.
+        rest = rest.replacen(part, "", 1);
+    }
+}
+
 /// An address of the loopback that no other test has. Its port is not one that the system gives out.
 pub fn own_address() -> SocketAddr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
