@@ -1,0 +1,22 @@
+// Validates custom resources: a JSON array of objects on standard input. Says what is wrong with each, and fails then.
+//
+//   node custom-resources.mjs NODE_MODULES
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+
+const packages = {
+  "gateway.networking.k8s.io": "gateway-api",
+  "monitoring.coreos.com": "prometheus-operator",
+};
+
+for (const object of JSON.parse(readFileSync(0, "utf8"))) {
+  const { apiVersion, kind, metadata } = object;
+  try {
+    const models = `@kubernetes-models/${packages[apiVersion.split("/")[0]]}/${apiVersion}/index.js`;
+    const { [kind]: Model } = await import(resolve(process.argv[2], models));
+    new Model(object).validate();
+  } catch (error) {
+    console.log(`${kind} ${metadata.name}: ${error.message}`);
+    process.exitCode = 1;
+  }
+}
