@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 
+import cluster
 import kubernetes_validate
 import pytest
 import yaml
@@ -707,17 +708,116 @@ def test_the_notes_say_what_is_kept():
     assert "/metrics" in notes({"serviceMonitor": {"enabled": True}})
 
 
-def test_the_test_posts_and_reads_back_where_the_environment_says(tmp_path):
-    objects = render()
-    [container] = objects["Pod"]["spec"]["containers"]
-    assert objects["Pod"]["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    assert objects["Pod"]["spec"]["restartPolicy"] == "Never"
-    assert objects["Pod"]["spec"]["enableServiceLinks"] is True
-    with Server(tmp_path, objects) as server:
-        # As kubelet does it: the address of each Service of the namespace, by its name.
-        links = {"GITOPS_STATUS_SERVER_PORT": f"tcp://127.0.0.1:{server.port}"}
-        arguments = [re.sub(r"\$\((\w+)\)", lambda name: links[name[1]], word) for word in container["args"]]
-        result = run(SERVER, *arguments)
-        assert result.returncode == 0 and "read it back" in result.stdout, result.stderr
-        server.process.kill()
-        server.process.wait()
+# ------------------------------------------------------------------------------------------------------- in a "cluster"
+
+
+class Shell:
+    """Real commands against the stand-in for a cluster."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
+
+    def fails(self, command, **kwargs):
+        result = run(*shlex.split(command), env=self.environment, cwd=ROOT, **kwargs)
+        return result.stdout + result.stderr if result.returncode else None
+
+    def __call__(self, command, **kwargs):
+        result = run(*shlex.split(command), env=self.environment, cwd=ROOT, **kwargs)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def curl(self, path, *arguments):
+        _, port = self.cluster.running["observability-stack", "gitops-status-server"]
+        result = run("curl", "-sS", "--fail-with-body", f"http://127.0.0.1:{port}{path}", *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def post(self, status):
+        return self.curl("/api/status", "-H", "Content-Type: application/json", "-d", status)
+
+
+@pytest.fixture
+def shell(tmp_path):
+    stand_in = cluster.Cluster(SERVER, tmp_path)
+    yield Shell(stand_in)
+    stand_in.close()
+
+
+INSTALL = "helm install gitops-status charts/gitops-status-server --namespace observability-stack --create-namespace"
+UPGRADE = "helm upgrade gitops-status charts/gitops-status-server --namespace observability-stack"
+
+
+def test_it_is_installed_and_tested_as_the_notes_say_and_removed(shell):
+    printed = commands_of(shell(INSTALL))
+    assert "successfully rolled out" in shell(printed[0])
+    before = shell.curl("/status.json")
+    result = shell(printed[1] + " --logs")
+    assert "Succeeded" in result and f"posted a status of {len(before)} bytes and read it back" in result
+    assert shell.curl("/status.json") == before
+    # Nobody cleans up between two tests.
+    assert "Succeeded" in shell(printed[1])
+    log = shell("kubectl logs --namespace observability-stack deployment/gitops-status-server")
+    assert log.count("accepted status") == 4
+    shell("helm uninstall gitops-status --namespace observability-stack")
+    left = {kind for kind, _ in shell.cluster.objects}
+    assert left <= {"Namespace", "Pod"}, "only the pod of the test is left"
+
+
+def test_the_test_fails_where_a_post_is_not_taken(shell):
+    # To the byte: the status is as large as one may be, and a line end more is too much.
+    size = len(status_of(render(values={"statusJson": {"more": ""}})))
+    given = {"statusJson": {"more": "x" * (1000 - size)}, "options": {"max-bytes": 1000}}
+    shell(f"{INSTALL} --values -", input=json.dumps(given))
+    shell.curl("/api/status", "-H", "Content-Type: application/json", "-d", shell.curl("/status.json").strip() + " ")
+    message = shell.fails("helm test --namespace observability-stack gitops-status --logs")
+    assert message and "Failed" in message and "the limit is 1000" in message
+
+
+def test_a_config_map_that_is_replaced_by_kubectl_counts_as_a_post(shell, tmp_path):
+    shell(INSTALL)
+    shell.post('{"sync_status":"SYNCED"}')
+    status = tmp_path / "status.json"
+    status.write_text('{"sync_status":"OUT_OF_SYNC"}')
+    created = shell(
+        "kubectl create configmap gitops-status-server --namespace observability-stack"
+        f" --from-file=status.json={status} --dry-run=client -o yaml"
+    )
+    shell("kubectl apply -f -", input=created)
+    time.sleep(1.1)
+    assert shell.curl("/status.json") == status.read_text()
+    patch = json.dumps({"data": {"status.json": '{"sync_status":"PATCHED"}'}})
+    shell(f"kubectl patch configmap gitops-status-server --namespace observability-stack --patch '{patch}'")
+    time.sleep(1.1)
+    assert shell.curl("/status.json") == '{"sync_status":"PATCHED"}'
+
+
+def test_an_upgrade_of_the_status_counts_as_a_post_with_and_without_a_new_pod(shell):
+    def pod():
+        process, _ = shell.cluster.running["observability-stack", "gitops-status-server"]
+        return process.pid
+
+    shell(INSTALL + " --set persistence.enabled=true")
+    shell.post('{"sync_status":"POSTED"}')
+    first = pod()
+    shell(UPGRADE + " --reuse-values --set options.log=access --wait --timeout 20s")
+    second = pod()
+    assert second != first
+    assert shell.curl("/status.json") == '{"sync_status":"POSTED"}', "what was posted is on the volume"
+    shell(UPGRADE + " --reuse-values --set statusJson.sync_status=UPGRADED --wait --timeout 20s")
+    third = pod()
+    assert third != second
+    assert json.loads(shell.curl("/status.json"))["sync_status"] == "UPGRADED"
+    shell(UPGRADE + " --reuse-values --set liveReload=true --wait --timeout 20s")
+    fourth = pod()
+    shell(UPGRADE + " --reuse-values --set statusJson.sync_status=RELOADED --wait --timeout 20s")
+    time.sleep(1.1)
+    assert json.loads(shell.curl("/status.json"))["sync_status"] == "RELOADED"
+    assert pod() == fourth != third
+
+
+def test_without_a_volume_a_new_pod_begins_with_the_status_of_the_values(shell):
+    shell(INSTALL)
+    shell.post('{"sync_status":"POSTED"}')
+    shell(UPGRADE + " --set options.log=access --wait --timeout 20s")
+    assert json.loads(shell.curl("/status.json"))["sync_status"] == "UNKNOWN"
