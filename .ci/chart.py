@@ -161,6 +161,14 @@ def test_the_render_is_the_golden_one(name):
     assert result.stdout == golden.read_text()
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_helm_3_renders_the_same(name):
+    values = ["--values", CHART / f"ci/{name}-values.yaml", "--kube-version", KUBERNETES[1]]
+    older, newer = (run(helm, "template", "release", CHART, *values) for helm in ("helm3", "helm"))
+    assert older.returncode == 0, older.stderr
+    assert older.stdout == newer.stdout
+
+
 def leaves(values, path=()):
     for key, value in values.items():
         if isinstance(value, dict) and value:
