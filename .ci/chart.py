@@ -136,6 +136,20 @@ def test_every_object_is_valid_for_kubernetes(name, kubernetes):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_what_may_be_null_may_be_null():
+    def nulls(schema):
+        for key, inner in schema["properties"].items():
+            if "null" in inner.get("type", ()):
+                yield key, None
+            elif "properties" in inner:
+                yield key, dict(nulls(inner))
+
+    values = dict(nulls(SCHEMA)) | {"api": None}
+    assert values["statusJson"] is None and values["persistence"] == {"annotations": None}
+    for found in render(values=values).values():
+        kubernetes_validate.validate(found, KUBERNETES[-1], strict=True)
+
+
 def test_the_validators_find_what_is_wrong():
     deployment = render()["Deployment"]
     deployment["spec"]["template"]["spec"]["containers"][0]["prots"] = []
@@ -408,7 +422,8 @@ def test_the_values_of_the_original_render_with_the_servers_own_image():
     text = notes(values)
     assert "api.* is ignored" in text
     assert "image.repository nginxinc/nginx-unprivileged is that of the original chart" in text
-    assert "NOTE" not in notes()
+    assert "the image gitops-status-server:0.1.0 names no registry" in text
+    assert "NOTE" not in notes({"image": {"repository": "registry.example.org/gitops-status-server"}})
 
 
 @pytest.mark.parametrize(
@@ -516,6 +531,8 @@ def test_everything_selects_the_servers_pods_and_not_that_of_the_test():
         "serviceMonitor": {"enabled": True},
         "podLabels": {"app.kubernetes.io/name": "something-else", "team": "a"},
     }
+    # No key stands twice, which the parser here would take.
+    assert template(values=values).stdout.count("something-else") == 0
     objects = render(values=values)
     labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels["team"] == "a"
