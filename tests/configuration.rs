@@ -589,7 +589,7 @@ fn help_and_version_end_well_when_nobody_takes_them() {
         assert_eq!(status.code(), Some(0), "{argument} to a pipe that nobody reads");
 
         let mut command = started_by("sh");
-        let Finished { code, stderr, .. } = finish(command.args(["-c", "exec \"$0\" \"$1\" >&-", PROGRAM, argument]));
+        let Finished { code, stderr, .. } = finish(command.args(["-c", "exec \"$0\" \"$1\" >&-", &PROGRAM, argument]));
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{argument} to a closed descriptor");
     }
 }

@@ -245,7 +245,7 @@ fn kill_again_and_again(lane: u64) -> usize {
     let umask = ["077", "000", "022", "027"][lane as usize % 4];
     let command = || {
         let mut command = started_by("sh");
-        command.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\""), PROGRAM]);
+        command.args(["-c", &format!("umask {umask} && exec \"$0\" \"$@\""), &PROGRAM]);
         command
     };
     let mut random = Random(lane);
@@ -478,7 +478,7 @@ impl TinyDisk {
     }
 
     fn program(&self) -> Command {
-        self.entered(PROGRAM)
+        self.entered(&PROGRAM)
     }
 
     /// Where others than the server find it.
@@ -703,14 +703,14 @@ impl Nobody {
         let dir = TemporaryDir::new();
         let state = dir.path("state");
         fs::create_dir(&state).unwrap();
-        let mut program = PROGRAM.to_owned();
+        let mut program = PROGRAM.clone();
         if geteuid().is_root() {
             fs::set_permissions(dir.path(""), Permissions::from_mode(0o755)).unwrap();
             chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
             // They may not be allowed to where it is. Were it copied here, a child of another test could hold it open for
             // writing.
             program = dir.path("program");
-            assert!(Command::new("cp").args([PROGRAM, &program]).status().unwrap().success());
+            assert!(Command::new("cp").args([PROGRAM.as_str(), &program]).status().unwrap().success());
             fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
         }
         Nobody { dir, state, program }

@@ -204,7 +204,7 @@ fn as_pid_1() -> Command {
     };
     let way = ways.iter().find(possible).expect("this test needs unshare, and to be root or allowed a user namespace");
     let mut command = started_by("unshare");
-    command.args(*way).args(["--kill-child", PROGRAM, "--listen", "127.0.0.1:0"]);
+    command.args(*way).args(["--kill-child", &PROGRAM, "--listen", "127.0.0.1:0"]);
     command
 }
 
@@ -357,7 +357,7 @@ fn closed_standard_streams_do_not_matter() {
         let address = own_address();
         let script = format!("exec \"$0\" --listen {address} --log access {closed}");
         let mut command = started_by("sh");
-        let server = Server::start_at(command.args(["-c", &script, PROGRAM]).stderr(Stdio::piped()), address);
+        let server = Server::start_at(command.args(["-c", &script, &PROGRAM]).stderr(Stdio::piped()), address);
         // Were a connection descriptor 2, it would get the log.
         let mut clients: Vec<_> = (0..4).map(|_| server.begin(b"")).collect();
         for client in &mut clients {
@@ -413,7 +413,7 @@ fn clients_that_reset_in_the_middle_of_a_response_do_not_matter() {
 /// The program, allowed so many descriptors.
 fn with_descriptors(limit: u32, arguments: &[&str]) -> Command {
     let mut command = started_by("sh");
-    command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), PROGRAM]).args(arguments);
+    command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), &PROGRAM]).args(arguments);
     command
 }
 

@@ -7,14 +7,21 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
 
-/// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gitops-status-server");
+/// The program under test: the one that was built with the tests, or the one that `TEST_PROGRAM` names.
+pub static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+    let Some(path) = std::env::var_os("TEST_PROGRAM") else {
+        return env!("CARGO_BIN_EXE_gitops-status-server").to_owned();
+    };
+    // Some tests start it in a directory of their own.
+    let path = std::fs::canonicalize(&path).unwrap_or_else(|error| panic!("TEST_PROGRAM={}: {error}", path.display()));
+    path.into_os_string().into_string().expect("the path in TEST_PROGRAM is UTF-8")
+});
 
 /// How long anything may take that should come at once. Only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -162,7 +169,7 @@ impl Drop for Server {
 
 /// The program, in an environment that configures nothing.
 pub fn program() -> Command {
-    started_by(PROGRAM)
+    started_by(&PROGRAM)
 }
 
 /// Another program, in the same environment, which starts the one under test.
