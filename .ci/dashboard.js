@@ -1,4 +1,4 @@
-// What the panels of a dashboard show, as Grafana's own code has it: its value mappings, thresholds, units and reducers.
+// What the panels of a dashboard show, by Grafana's own code: its value mappings, thresholds, units and reducers.
 // Standard input: {"panels": [...], "frames": {"<panel id>": {"<column>": {"type": ..., "values": [...]}}}}.
 // Standard output: for each panel the texts and colours that it shows, a list of rows.
 globalThis.navigator = { languages: ['en-GB'] };
@@ -11,7 +11,7 @@ const replaceVariables = (text) => text;
 const shown = {};
 for (const panel of panels) {
   // There are no overrides, so the defaults of the panel are the configuration of each field.
-  if (panel.fieldConfig.overrides.length > 0) throw new Error(`panel ${panel.id} has overrides, which are not applied here`);
+  if (panel.fieldConfig.overrides.length > 0) throw new Error(`panel ${panel.id}: overrides are not applied here`);
   const config = panel.fieldConfig.defaults;
   const columns = Object.entries(frames[panel.id]).map(([name, column]) => ({ name, config, ...column }));
   const data = [toDataFrame({ refId: 'A', fields: columns })];
@@ -19,7 +19,7 @@ for (const panel of panels) {
   if (panel.type === 'stat') {
     const withFields = applyFieldOverrides({ data, ...common });
     const values = getFieldDisplayValues({ data: withFields, reduceOptions: panel.options.reduceOptions, ...common });
-    shown[panel.id] = values.map(({ display }) => ({ text: (display.text + (display.suffix ?? '')).trim(), color: display.color }));
+    shown[panel.id] = values.map(({ display: { text, suffix = '', color } }) => ({ text: text + suffix, color }));
   } else {
     const fields = applyFieldOverrides({ data, ...common })[0].fields;
     shown[panel.id] = Array.from({ length: data[0].length }, (_, row) =>

@@ -1,7 +1,7 @@
 // What Grafana and its Infinity data source read of a dashboard such as ours, for tsc: examples.py puts the dashboard
 // behind this. The types of Grafana are its own, but for enumerations, which are their strings in JSON.
 import type { Dashboard, DataSourceRef, Panel, TableFieldOptions, TableOptions, VariableModel } from '@grafana/schema';
-import type { Options as StatOptions } from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
+import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 
 type Json<T> = T extends string
   ? `${T}`
@@ -29,8 +29,10 @@ interface Query {
 type Defaults<Custom> = Omit<Json<Panel>['fieldConfig'] & {}, 'defaults'> & {
   defaults: Omit<(Json<Panel>['fieldConfig'] & {})['defaults'], 'custom'> & { custom?: Custom };
 };
-type Common = Omit<Json<Panel>, 'type' | 'options' | 'targets' | 'fieldConfig' | 'transformations'> & { targets: [Query] };
-type Stat = Common & { type: 'stat'; options: Json<StatOptions>; fieldConfig: Defaults<never> };
+type Common = Omit<Json<Panel>, 'type' | 'options' | 'targets' | 'fieldConfig' | 'transformations'> & {
+  targets: [Query];
+};
+type Stat = Common & { type: 'stat'; options: Json<stat.Options>; fieldConfig: Defaults<never> };
 type Table = Common & {
   type: 'table';
   options: Json<Pick<TableOptions, 'showHeader' | 'cellHeight'>>;

@@ -1,6 +1,6 @@
-"""What examples/ promises, tried: each file is read by its own tool or schema as far as one can be had without the service
-that it is for, and what is shell in it is taken out of it and run against the real server. `.ci/examples BINARY` installs
-the tools and calls this.
+"""What examples/ promises, tried: each file is read by its own tool or schema as far as one can be had without the
+service that it is for, and what is shell in it is taken out of it and run against the real server.
+`.ci/examples BINARY` installs the tools and calls this.
 
 Where an example has to be changed to run here, it is by the variable that it offers for that (STATUS_URL), or by the
 address of the machine (ports, paths of volumes, names of images), and by nothing else.
@@ -581,7 +581,7 @@ def test_the_woodpecker_pipeline_reports_success_and_failure(deployment, server,
     repository = Repository(tmp_path, deploy)
     workspace = repository.checkout("workspace")
     assert pipeline["clone"]["git"]["settings"] == {"partial": False, "depth": 0, "tags": True}
-    assert "${" not in (EXAMPLES / "woodpecker/drift.yaml").read_text(), "Woodpecker replaces ${…} before the shell does"
+    assert "${" not in (EXAMPLES / "woodpecker/drift.yaml").read_text(), "Woodpecker replaces ${…} before a shell can"
 
     state = "success"
     codes = {}
@@ -779,8 +779,8 @@ class KubernetesApi:
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":
-            versions = [{"groupVersion": f"{group}/{version}", "version": version} for group, version in self.KINDS if group]
-            groups = [{"name": v["groupVersion"].split("/")[0], "versions": [v], "preferredVersion": v} for v in versions]
+            named = [(group, {"groupVersion": f"{group}/{v}", "version": v}) for group, v in self.KINDS if group]
+            groups = [{"name": group, "versions": [v], "preferredVersion": v} for group, v in named]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
         for (group, version), kinds in self.KINDS.items():
             if path == (f"/apis/{group}/{version}" if group else f"/api/{version}"):
@@ -838,8 +838,8 @@ def check_custom(package, group, kind, document):
 
 
 def check_restricted(pod, *, containers=None):
-    """The Pod Security Standard `restricted`, of its list those parts that a container can miss by leaving them out; and
-    what the chart promises beyond it."""
+    """The Pod Security Standard `restricted`, of its list those parts that a container can miss by leaving them out;
+    and what the chart promises beyond it."""
     of_pod = pod.get("securityContext", {})
     assert not any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC"))
     for volume in pod.get("volumes", []):
@@ -967,9 +967,9 @@ def test_the_sidecar_joins_a_deployment_and_leaves_what_is_there_as_it_is(tmp_pa
 # ---- Argo CD and Flux ------------------------------------------------------------------------------------------------
 
 # The names that values of the chart have.
-CHART_VALUES = """replicaCount image service resources statusJson api persistence auth networkPolicy serviceMonitor ingress
-httpRoute podDisruptionBudget nodeSelector tolerations affinity topologySpreadConstraints podAnnotations podLabels extraEnv
-imagePullSecrets nameOverride fullnameOverride""".split()
+CHART_VALUES = """replicaCount image service resources statusJson api persistence auth networkPolicy serviceMonitor
+ingress httpRoute podDisruptionBudget nodeSelector tolerations affinity topologySpreadConstraints podAnnotations
+podLabels extraEnv imagePullSecrets nameOverride fullnameOverride""".split()
 
 
 @looks_at("argo-cd/application.yaml")
@@ -1027,8 +1027,9 @@ def test_the_hooks_of_argo_cd_report_how_a_sync_went(hook, sync_status, server, 
 
 
 def kustomization(name, *conditions, **spec):
-    spec = {"interval": "10m", "path": "./", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "fleet"}} | spec
-    then = {"lastTransitionTime": "2026-04-21T10:30:00Z", "message": "Applied revision: main@sha1:7d0cdc5", "reason": "x"}
+    source = {"kind": "GitRepository", "name": "fleet"}
+    spec = {"interval": "10m", "path": "./", "prune": True, "sourceRef": source, **spec}
+    then = {"lastTransitionTime": "2026-04-21T10:30:00Z", "message": "Applied revision: main", "reason": "x"}
     document = {
         "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "spec": spec,
         "metadata": {"name": name, "namespace": "flux-system"},
@@ -1038,15 +1039,20 @@ def kustomization(name, *conditions, **spec):
     return document
 
 
+READY, FAILED, UNDER_WAY = ("Ready", "True"), ("Ready", "False"), ("Ready", "Unknown")
+SUSPENDED = {"suspend": True}
+MANY = [f"app-{number}" for number in range(600)]
+
+# Kustomizations with their conditions, and which of them are to be reported.
 FLEETS = {
-    "all are ready": ([("apps", [("Ready", "True")], {}), ("infra", [("Healthy", "True"), ("Ready", "True")], {})], []),
-    "one failed": ([("apps", [("Reconciling", "True"), ("Ready", "False")], {}), ("infra", [("Ready", "True")], {})], ["apps"]),
-    "one is under way": ([("apps", [("Ready", "Unknown")], {})], ["apps"]),
+    "all are ready": ([("apps", [READY], {}), ("infra", [("Healthy", "False"), READY], {})], []),
+    "one failed": ([("apps", [("Reconciling", "True"), FAILED], {}), ("infra", [READY], {})], ["apps"]),
+    "one is under way": ([("apps", [UNDER_WAY], {})], ["apps"]),
     "one is new": ([("apps", [], {})], ["apps"]),
-    "one is suspended": ([("apps", [("Ready", "True")], {"suspend": True}), ("new", [], {"suspend": True})], ["apps", "new"]),
+    "one is suspended": ([("apps", [READY], SUSPENDED), ("new", [], SUSPENDED)], ["apps", "new"]),
     "there are none": ([], None),
-    "there are many": ([(f"app-{n}", [("Ready", "False")], {}) for n in range(600)], [f"app-{n}" for n in range(600)]),
-}  # fmt: skip
+    "there are many": ([(name, [FAILED], {}) for name in MANY], MANY),
+}
 
 
 @looks_at("flux/report-cronjob.yaml")
@@ -1169,7 +1175,8 @@ def test_compose_brings_the_server_up_hardened_and_it_keeps_the_status(container
     container = f"{project.name}_gitops-status-server_1"
 
     def get(path):
-        return succeed(["curl", "-sS", "--fail", "--retry", "20", "--retry-delay", "1", "--retry-all-errors", url + path])
+        retry = ["--retry", "20", "--retry-delay", "1", "--retry-all-errors"]
+        return succeed(["curl", "-sS", "--fail", *retry, url + path])
 
     try:
         succeed(["podman-compose", "up", "--detach"], **options)
@@ -1255,7 +1262,7 @@ def test_the_server_makes_no_system_call_that_the_unit_denies_it(tmp_path):
             run(["curl", "-sS", "-H", "Content-Type: application/json", "-d", body, url + "/api/status"])
         for path in ("/status.json", "/health", "/ready", "/nothing"):
             run(["curl", "-sS", "--max-time", "5", url + path])
-        child = int(run(["pgrep", "--parent", str(process.pid)]).stdout)
+        (child,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
         # What ExecReload sends, and what systemd sends to stop.
         assert settings["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
         os.kill(child, signal.SIGHUP)
@@ -1394,7 +1401,8 @@ VIEWS = {
         ("SYNCED", GREEN), ("not counted", GREY), ("never", GREY), ["<b>x</b>", "null", "0"],
     ),
     "an event of Flux": (
-        {"severity": "error", "message": "x", "metadata": {}}, ("UNKNOWN", GREY), ("not counted", GREY), ("never", GREY), [],
+        {"severity": "error", "message": "x", "metadata": {}},
+        ("UNKNOWN", GREY), ("not counted", GREY), ("never", GREY), [],
     ),
 }  # fmt: skip
 
