@@ -43,9 +43,15 @@ const ACCEPTS_MAX: usize = 64;
 /// latter takes some milliseconds, with what it takes to judge it.
 const STEPS_MAX: usize = 16;
 /// What the system is told to hold at most, in bytes, of what a connection is sent and does not take; it holds twice as
-/// much (socket(7), SO_SNDBUF). The largest status that is accepted by default fits, so that one call sends it. Without a
-/// limit it would be megabytes, and some hundred who do not read would have all the memory that the machine has for TCP.
-const SEND_BUFFER: usize = 128 << 10;
+/// much (socket(7), SO_SNDBUF). A container's limit on memory counts that (cgroups v2), and who sends above the limit is
+/// killed: so some hundred who do not read must not cost megabytes. One call sends up to 64 KiB all the same, for the
+/// system looks at the limit only before it begins with as many.
+const SEND_BUFFER: usize = 8 << 10;
+/// The same where a status may have more than those 64 KiB. Several calls have to fit then: to wait for the
+/// acknowledgement of each may take 40 ms on the loopback, where those 64 KiB are one segment.
+const SEND_BUFFER_LARGE: usize = 128 << 10;
+/// Up to how many bytes of a status the smaller one does.
+const SEND_AT_ONCE: usize = 64 << 10;
 /// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
 /// not mean that there is no more.
 const READ_MAX: usize = 64 << 10;
@@ -218,7 +224,8 @@ impl<'s> Server<'s> {
         let mut listener =
             TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
         // Every connection inherits it.
-        set_socket_send_buffer_size(&listener, SEND_BUFFER).map_err(io::Error::from)?;
+        let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
+        set_socket_send_buffer_size(&listener, send_buffer).map_err(io::Error::from)?;
         // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
         // a whole second later.
         rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
