@@ -7,6 +7,9 @@ use crate::client::{Client, Url};
 /// How long the whole check may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most bytes of a response's content that are shown.
+const CONTENT_SHOWN: usize = 400;
+
 /// Gets `url`.
 ///
 /// # Errors
@@ -15,7 +18,12 @@ pub fn check(url: &Url) -> Result<(), String> {
     let mut client = Client::connect(url, Instant::now() + TIMEOUT).map_err(|error| format!("{url}: {error}"))?;
     match client.ask("GET", url.target(), "Connection: close\r\n", b"") {
         Ok(head) if head.is_ok() => Ok(()),
-        Ok(head) => Err(format!("{url}: {head}")),
+        Ok(head) => {
+            // What it says is worth a look, but not a failure of its own.
+            let content = client.content(&head).unwrap_or_default();
+            let said = String::from_utf8_lossy(&content[..content.len().min(CONTENT_SHOWN)]);
+            Err(format!("{url}: {head} {said}").trim_ascii_end().to_owned())
+        }
         Err(error) => Err(format!("{url}: {error}")),
     }
 }

@@ -102,7 +102,7 @@ fn a_health_check_asks_for_health_where_the_server_listens() {
 fn a_health_check_says_why_the_answer_is_not_a_200() {
     let server = Server::start(&[]);
     let url = server.url("/nothing");
-    assert_unhealthy(&[&url], None, &[&url, "404"]);
+    assert_unhealthy(&[&url], None, &[&url, "404", r#"{"success":false,"message":""#]);
 
     for (answer, reason) in [
         (&b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"[..], "503"),
