@@ -400,6 +400,20 @@ def test_objects_have_the_originals_names_whatever_the_release_is_called():
     assert environment_of(objects)["STATUS_LISTEN"] == "0.0.0.0:8080"
 
 
+def test_names_that_yaml_would_take_for_numbers_stay_names():
+    values = {
+        "persistence": {"enabled": True, "existingClaim": "123"},
+        "serviceAccount": {"name": "1e3"},
+        "ingress": {"enabled": True, "className": "0x1", "hosts": [{"host": "a.example.org"}]},
+    }
+    command = ["helm", "template", "42", CHART, "--kube-version", KUBERNETES[-1], "--values", "-"]
+    result = run(*command, input=json.dumps(values))
+    assert result.returncode == 0, result.stderr
+    for found in filter(None, yaml.safe_load_all(result.stdout)):
+        kubernetes_validate.validate(found, KUBERNETES[-1], strict=True)
+        assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "42"
+
+
 def test_a_second_release_in_a_namespace_has_names_of_its_own():
     first, second = render(), case("names")
     for kind in ("Deployment", "Service", "ConfigMap"):

@@ -45,10 +45,10 @@ const STEPS_MAX: usize = 16;
 /// What the system is told to hold at most, in bytes, of what a connection is sent and does not take; it holds twice as
 /// much (socket(7), SO_SNDBUF). A container's limit on memory counts that (cgroups v2), and who sends above the limit is
 /// killed: so some hundred who do not read must not cost megabytes. One call sends up to 64 KiB all the same, for the
-/// system looks at the limit only before it begins with as many.
+/// system looks at the limit only before it begins with as many. Only a response of some hundred bytes more, head
+/// included, takes two, and over the loopback, where those 64 KiB are one segment, waits 40 ms for its acknowledgement.
 const SEND_BUFFER: usize = 8 << 10;
-/// The same where a status may have more than those 64 KiB. Several calls have to fit then: to wait for the
-/// acknowledgement of each may take 40 ms on the loopback, where those 64 KiB are one segment.
+/// The same where a status may have more than those 64 KiB. Several calls have to fit then, or each would wait like that.
 const SEND_BUFFER_LARGE: usize = 128 << 10;
 /// Up to how many bytes of a status the smaller one does.
 const SEND_AT_ONCE: usize = 64 << 10;

@@ -9,7 +9,7 @@
 
 {{- define "gitops-status-server.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "gitops-status-server.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "gitops-status-server.labels" -}}
@@ -22,7 +22,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* The labels of the pod of `helm test`. It is none of the Service's. */}}
 {{- define "gitops-status-server.testLabels" -}}
 app.kubernetes.io/name: {{ include "gitops-status-server.name" . }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "gitops-status-server.serviceAccountName" -}}
