@@ -34,8 +34,9 @@ def run(*command, **kwargs):
 def template(*arguments, values=None, kubernetes="1.37.0"):
     """What `helm template` says: its result, whether it fails or not."""
     command = ["helm", "template", "release", CHART, "--namespace", "observability-stack", "--kube-version", kubernetes]
-    # A JSON text without surrogates is YAML too.
+    # A JSON text without surrogates, and with escapes for what YAML does not take raw, is YAML too.
     given = json.dumps(values or {}, ensure_ascii=False)
+    given = re.sub("[\x7f-\x9f\ufffe]", lambda found: f"\\u{ord(found[0]):04x}", given)
     return run(*command, *arguments, "--values", "-", input=given)
 
 
@@ -146,8 +147,14 @@ def test_what_may_be_null_may_be_null():
 
     values = dict(nulls(SCHEMA)) | {"api": None}
     assert values["statusJson"] is None and values["persistence"] == {"annotations": None}
+    assert values["options"] is None
     for found in render(values=values).values():
         kubernetes_validate.validate(found, KUBERNETES[-1], strict=True)
+
+
+@pytest.mark.parametrize("path", ["service", "image.repository", "persistence.size", "podDisruptionBudget.maxUnavailable"])
+def test_what_may_not_be_null_is_missed_by_name(path):
+    assert f"missing property '{path.split('.')[-1]}'" in refusal(nested(path.split("."), None))
 
 
 def test_the_validators_find_what_is_wrong():
@@ -166,7 +173,7 @@ def test_older_kubernetes_than_the_chart_says_is_refused():
     assert result.returncode != 0 and "1.25.0" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["default", "original"])
+@pytest.mark.parametrize("name", CASES)
 def test_the_render_is_the_golden_one(name):
     """`.ci/chart --write` makes them anew, for a change that is meant."""
     golden = CHART / f"ci/golden/{name}.yaml"
@@ -302,7 +309,7 @@ def test_the_options_are_those_of_the_server_with_its_ranges():
 
 
 AWKWARD = {
-    "repo": '<script>&amp;"\\ \u0001ü 𝄞 {{ .Values }}',
+    "repo": '<script>&amp;"\\ \u0001\u007f\u0080\u0085\ufffeü 𝄞 {{ .Values }}',
     "server": "",
     "sync_status": "---\n# no: yaml",
     "drift_count": 9007199254740991,
@@ -394,7 +401,7 @@ def test_objects_have_the_originals_names_whatever_the_release_is_called():
     labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/name"] == "gitops-status-server"
     [port] = objects["Service"]["spec"]["ports"]
-    assert (port["port"], port["targetPort"]) == (80, "http")
+    assert (port["port"], port["targetPort"]) == (80, 8080)
     [port] = container_of(objects)["ports"]
     assert (port["name"], port["containerPort"]) == ("http", 8080)
     assert environment_of(objects)["STATUS_LISTEN"] == "0.0.0.0:8080"
@@ -405,8 +412,10 @@ def test_names_that_yaml_would_take_for_numbers_stay_names():
         "persistence": {"enabled": True, "existingClaim": "123"},
         "serviceAccount": {"name": "1e3"},
         "ingress": {"enabled": True, "className": "0x1", "hosts": [{"host": "a.example.org"}]},
+        "nameOverride": "1",
+        "fullnameOverride": "on",
     }
-    command = ["helm", "template", "42", CHART, "--kube-version", KUBERNETES[-1], "--values", "-"]
+    command = ["helm", "template", "42", CHART, "--namespace", "7", "--kube-version", KUBERNETES[-1], "--values", "-"]
     result = run(*command, input=json.dumps(values))
     assert result.returncode == 0, result.stderr
     for found in filter(None, yaml.safe_load_all(result.stdout)):
@@ -449,6 +458,7 @@ def test_the_values_of_the_original_render_with_the_servers_own_image():
         ({"repository": "nginx", "tag": "1.25-alpine"}, "gitops-status-server:0.1.0"),
         ({"tag": "1.26-alpine"}, "gitops-status-server:0.1.0"),
         ({"repository": "example.org/status"}, "example.org/status:0.1.0"),
+        ({"repository": "example.org/status", "tag": "1.25-alpine"}, "example.org/status:0.1.0"),
         ({"repository": "example.org/not-nginx", "tag": "1-alpine"}, "example.org/not-nginx:1-alpine"),
     ],
 )
@@ -531,7 +541,7 @@ def test_a_network_policy_lets_in_who_is_listed_and_the_test_and_nobody_out():
     spec = objects["NetworkPolicy"]["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"] and spec["egress"] == []
     [rule] = spec["ingress"]
-    assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]
+    assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
     test_pod = {"podSelector": {"matchLabels": objects["Pod"]["metadata"]["labels"]}}
     assert rule["from"] == [test_pod, *values["writers"], *values["readers"]]
     assert "networkPolicy" not in notes({"networkPolicy": values | {"enabled": True}})
@@ -704,11 +714,22 @@ def test_what_is_said_about_pods_is_said_of_them():
     assert budget["minAvailable"] == 2 and "maxUnavailable" not in budget
 
 
+def test_an_annotation_of_ones_own_does_not_stand_twice():
+    result = template(values={"podAnnotations": {"checksum/config": "mine"}})
+    assert result.stdout.count("checksum/config") == 1 and "mine" not in result.stdout
+
+
+def test_labels_are_never_longer_than_63_characters():
+    objects = render(values={"nameOverride": "a" * 63, "networkPolicy": {"enabled": True}})
+    for found in objects.values():
+        assert all(len(value) <= 63 for value in found["metadata"]["labels"].values())
+
+
 def test_the_service_is_what_the_values_say():
     objects = case("service")
     [port] = objects["Service"]["spec"]["ports"]
     assert objects["Service"]["spec"]["type"] == "NodePort"
-    assert (port["port"], port["nodePort"]) == (8000, 30080)
+    assert (port["port"], port["targetPort"], port["nodePort"]) == (8000, 9090, 30080)
     assert container_of(objects)["ports"][0]["containerPort"] == 9090
     assert environment_of(objects)["STATUS_LISTEN"] == "[::]:9090"
     assert objects["Service"]["metadata"]["annotations"] == {"example.org/team": "platform"}
@@ -740,6 +761,7 @@ def test_the_commands_of_the_notes_work_as_they_are_printed(tmp_path, port):
         assert result.stdout == '{"sync_status":"SYNCED"}', result.stderr
     text = notes(values)
     assert f"http://gitops-status-server.observability-stack.svc{suffix}/status.json\n" in text
+    assert commands[2].endswith(f" service/gitops-status-server 8080:{port}")
     for command in (commands[0], commands[2]):
         # Without a cluster the command is understood and nobody is there.
         result = run(*shlex.split(command), "--server", "http://127.0.0.1:1")
@@ -751,6 +773,9 @@ def test_the_notes_say_what_is_kept():
     assert "on the claim gitops-status-server." in notes({"persistence": {"enabled": True}})
     assert "on the claim a." in notes({"persistence": {"enabled": True, "existingClaim": "a"}})
     assert "/metrics" in notes({"serviceMonitor": {"enabled": True}})
+    assert "16Mi of memory" in notes({"options": {"max-bytes": 65537}})
+    assert "16Mi of memory" in notes({"options": {"max-connections": 129}})
+    assert "16Mi of memory" not in notes({"options": {"max-bytes": 65536, "max-connections": 128}})
 
 
 # ------------------------------------------------------------------------------------------------------- in a "cluster"

@@ -1,6 +1,6 @@
 {{/* What all objects are called: the same in every release, for documented URLs and commands depend on it. */}}
 {{- define "gitops-status-server.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- .Values.nameOverride | default "gitops-status-server" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "gitops-status-server.fullname" -}}
@@ -8,7 +8,7 @@
 {{- end }}
 
 {{- define "gitops-status-server.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "gitops-status-server.name" . }}
+app.kubernetes.io/name: {{ include "gitops-status-server.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
@@ -21,7 +21,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* The labels of the pod of `helm test`. It is none of the Service's. */}}
 {{- define "gitops-status-server.testLabels" -}}
-app.kubernetes.io/name: {{ include "gitops-status-server.name" . }}-test
+app.kubernetes.io/name: {{ include "gitops-status-server.name" . | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
@@ -37,14 +37,14 @@ values is to get a pod that works.
 {{- if regexMatch "(^|/)nginx(-unprivileged)?$" .Values.image.repository }}yes{{ end }}
 {{- end }}
 
-{{/* "yes" where they name only its tag. */}}
+{{/* "yes" where they have its tag, beside whatever image. */}}
 {{- define "gitops-status-server.hasOriginalTag" -}}
-{{- if and (eq .Values.image.repository .Chart.Name) (hasSuffix "alpine" .Values.image.tag) }}yes{{ end }}
+{{- if regexMatch "^1[.][0-9.]+-alpine" (.Values.image.tag | default "") }}yes{{ end }}
 {{- end }}
 
 {{- define "gitops-status-server.image" -}}
 {{- if include "gitops-status-server.hasOriginalImage" . -}}
-{{ .Chart.Name }}:{{ .Chart.AppVersion }}
+gitops-status-server:{{ .Chart.AppVersion }}
 {{- else if include "gitops-status-server.hasOriginalTag" . -}}
 {{ .Values.image.repository }}:{{ .Chart.AppVersion }}
 {{- else -}}
@@ -55,7 +55,7 @@ values is to get a pod that works.
 {{/* The first status. */}}
 {{- define "gitops-status-server.status" -}}
 {{- $status := .Values.statusJson | default dict | toPrettyJson -}}
-{{- $limit := index .Values.options "max-bytes" | default 65536 | int -}}
+{{- $limit := index (.Values.options | default dict) "max-bytes" | default 65536 | int -}}
 {{- if gt (add1 (len $status)) $limit -}}
 {{- fail (printf "statusJson is %d bytes as JSON; the limit is %d: set options.max-bytes (at most 1048576)" (add1 (len $status)) $limit) -}}
 {{- end -}}
@@ -69,5 +69,6 @@ values is to get a pod that works.
 
 {{/* Seconds for requests in flight at the end of a pod. */}}
 {{- define "gitops-status-server.shutdownGrace" -}}
-{{- if hasKey .Values.options "shutdown-grace" }}{{ index .Values.options "shutdown-grace" | int }}{{ else }}10{{ end }}
+{{- $options := .Values.options | default dict -}}
+{{- if hasKey $options "shutdown-grace" }}{{ index $options "shutdown-grace" | int }}{{ else }}10{{ end }}
 {{- end }}
