@@ -210,6 +210,20 @@ def test_every_value_is_given_in_a_case():
     assert not missing and passed_on <= {path[0] for path in given}
 
 
+@pytest.mark.parametrize("name", sorted({*CASES} - {"default", "original"}))
+def test_every_value_of_a_case_does_something(name):
+    """All of the case, and all of it but one value, are not the same."""
+    text = json.dumps(yaml.safe_load((CHART / f"ci/{name}-values.yaml").read_text()), default=str)
+    whole = template(values=json.loads(text)).stdout
+    for path in leaves(json.loads(text)):
+        less = json.loads(text)
+        inner = less
+        for key in path[:-1]:
+            inner = inner[key]
+        del inner[path[-1]]
+        assert template(values=less).stdout != whole, path
+
+
 def test_the_package_holds_what_is_installed_and_nothing_else(tmp_path):
     result = run("helm", "package", CHART, "--destination", tmp_path)
     assert result.returncode == 0, result.stderr
@@ -640,7 +654,7 @@ def test_one_pod_at_a_time_has_a_volume_that_only_one_can_have():
         assert "lifecycle" not in container_of(objects), "nobody waits for a pod that nobody replaces yet"
     claim = case("persistence")["PersistentVolumeClaim"]
     assert claim["spec"] == {
-        "accessModes": ["ReadWriteOnce"],
+        "accessModes": ["ReadWriteOncePod"],
         "storageClassName": "",
         "resources": {"requests": {"storage": "64Mi"}},
     }
@@ -768,6 +782,23 @@ def test_the_commands_of_the_notes_work_as_they_are_printed(tmp_path, port):
         assert "refused" in result.stderr and "unknown" not in result.stderr, result.stderr
 
 
+def test_the_command_of_the_readme_posts_and_shows_a_refusal_at_once(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    [block] = re.findall(r"```sh\n(curl [^`]*)```", text)
+    command = shlex.split(block.replace("\\\n", ""))
+    with Server(tmp_path, render()) as server:
+        reach = ["--connect-to", f"gitops-status-server.observability-stack.svc:80:127.0.0.1:{server.port}"]
+        result = run(*command, "-sS", *reach)
+        assert result.returncode == 0 and '"success":true' in result.stdout, result.stdout + result.stderr
+        begun = time.monotonic()
+        result = run(*command[:-1], '{"drift_count": -1}', "-sS", *reach)
+        assert result.returncode == 22 and result.stdout.count("drift_count") == 1
+        assert time.monotonic() - begun < 1
+    # While nobody is there it goes on, and then says so.
+    result = run(*command, "-sS", "--retry-max-time", "2", *reach)
+    assert result.returncode == 7 and time.monotonic() - begun > 1
+
+
 def test_the_notes_say_what_is_kept():
     assert "survive a restart of the container, but not of the pod" in notes()
     assert "on the claim gitops-status-server." in notes({"persistence": {"enabled": True}})
@@ -816,6 +847,70 @@ def shell(tmp_path):
 
 INSTALL = "helm install gitops-status charts/gitops-status-server --namespace observability-stack --create-namespace"
 UPGRADE = "helm upgrade gitops-status charts/gitops-status-server --namespace observability-stack"
+
+
+ORIGINAL = """
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: gitops-status-server
+spec:
+  selector: &selector
+    matchLabels:
+      app.kubernetes.io/name: gitops-status-server
+      app.kubernetes.io/instance: {{ .Release.Name }}
+  template:
+    metadata:
+      labels:
+        app.kubernetes.io/name: gitops-status-server
+        app.kubernetes.io/instance: {{ .Release.Name }}
+    spec:
+      containers:
+        - {name: nginx, image: "nginxinc/nginx-unprivileged:1.25-alpine", ports: [{containerPort: 8080}]}
+        - {name: api, image: "python:3.12-alpine", ports: [{containerPort: 5000}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gitops-status-server}
+spec: {ports: [{port: 80, targetPort: 8080}], selector: {app.kubernetes.io/name: gitops-status-server}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: gitops-status-server}
+data: {status.json: '{}'}
+"""
+
+
+@pytest.fixture
+def original(tmp_path):
+    """A chart of two containers, as far as the description of the original tells."""
+    chart = tmp_path / "original"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: gitops-status-server\nversion: 0.0.1\n")
+    (chart / "templates/all.yaml").write_text(ORIGINAL)
+    return f"helm install gitops-status {chart} --namespace observability-stack --create-namespace"
+
+
+def test_the_original_is_upgraded_with_its_values(shell, original):
+    shell(original)
+    values = CHART / "ci/original-values.yaml"
+    shell(f"{UPGRADE} --values {values} --set image.repository=registry.example.org/gitops-status-server --wait --timeout 20s")
+    assert json.loads(shell.curl("/status.json"))["repo"] == "production-apps"
+    deployment = shell.cluster.objects["Deployment", ("observability-stack", "gitops-status-server")]
+    assert container_of({"Deployment": deployment})["image"] == "registry.example.org/gitops-status-server:0.1.0"
+    assert "Succeeded" in shell("helm test --namespace observability-stack gitops-status")
+
+
+def test_a_deployment_with_other_labels_is_in_the_way_until_it_is_deleted_as_the_readme_says(shell, original, tmp_path):
+    objects = tmp_path / "original/templates/all.yaml"
+    objects.write_text(ORIGINAL.replace("{{ .Release.Name }}", "another"))
+    shell(original)
+    assert "field is immutable" in shell.fails(UPGRADE)
+    text = (CHART / "README.md").read_text()
+    [delete] = re.findall(r"^kubectl .* delete deployment .*$", text, re.MULTILINE)
+    shell(delete)
+    shell(UPGRADE + " --wait --timeout 20s")
+    assert json.loads(shell.curl("/status.json"))["sync_status"] == "UNKNOWN"
 
 
 def test_it_is_installed_and_tested_as_the_notes_say_and_removed(shell):

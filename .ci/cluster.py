@@ -136,7 +136,8 @@ class Cluster:
             self.objects[kind, key] = found
             self.events.append(("MODIFIED" if old else "ADDED", kind, found))
             self.changed.notify_all()
-        if kind == "Deployment" and not same_spec:
+        # Others' programs are not run.
+        if kind == "Deployment" and not same_spec and "env" in found["spec"]["template"]["spec"]["containers"][0]:
             self.roll_out(key)
         if kind == "ConfigMap":
             self.bring(key)
@@ -149,7 +150,7 @@ class Cluster:
             found = self.objects.pop((kind, key))
             self.events.append(("DELETED", kind, found))
             self.changed.notify_all()
-        if kind == "Deployment":
+        if kind == "Deployment" and key in self.running:
             self.end(key)
         return found
 
@@ -252,8 +253,9 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def fail(self, code, reason):
-        self.answer({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}, code)
+    def fail(self, code, reason, message=""):
+        status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code}
+        self.answer(status, code)
 
     def do_GET(self):
         self.handle_request()
@@ -345,6 +347,8 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.answer(cluster.remove(kind, key))
         elif self.command == "PUT":
             self.answer(cluster.put(kind, key, given))
+        elif kind == "Deployment" and exists and self.other_selector(key, given):
+            self.fail(422, "Invalid", "spec.selector: field is immutable")
         elif "apply" in self.headers["Content-Type"]:
             # All of it is by the one who applies: what is not given any more goes.
             kept = cluster.objects.get((kind, key), {})
@@ -352,6 +356,10 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.answer(cluster.put(kind, key, given | status))
         else:
             self.answer(cluster.put(kind, key, merged(cluster.objects[kind, key], given)))
+
+    def other_selector(self, key, given):
+        selector = self.cluster.objects["Deployment", key]["spec"]["selector"]
+        return given.get("spec", {}).get("selector", selector) != selector
 
     def on_list(self, kind, api, namespace, query):
         def wanted(found):

@@ -341,7 +341,8 @@ healthcheck gets URL, by default /health on the port of STATUS_LISTEN, and exits
 else with 1 and the reason. The host of URL is an IP address or localhost.
 
 roundtrip shows that the server at URL takes a post and serves it: the status that it has, with a line end more or less
-and then as it was. For up to 15 s it waits until somebody listens there. It exits with 0, else with 1 and the reason.
+and then as it was. What others post in between may be overwritten by that. For up to 15 s it waits until somebody
+listens there. It exits with 0, else with 1 and the reason.
 
 Exit codes: 0 done, 1 could not start or keep running, 2 bad usage.
 ",
