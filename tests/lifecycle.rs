@@ -417,6 +417,14 @@ fn with_descriptors(limit: u32, arguments: &[&str]) -> Command {
     command
 }
 
+#[test]
+fn a_byte_that_is_written_never_makes_a_huge_page_resident() {
+    let server = start(&[]);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let enabled = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).expect("Linux 5.0 or newer");
+    assert_eq!(enabled.trim(), "0");
+}
+
 /// The processor time that the server has used, see proc_pid_stat(5).
 fn processor_time(server: &Server) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
