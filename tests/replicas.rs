@@ -18,7 +18,7 @@ use std::fs;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -197,7 +197,20 @@ fn under_load(
     pace: Duration,
     also: impl FnOnce(&AtomicBool, &mut History) + Send,
 ) -> History {
+    under_load_until(replicas, posters, in_turn, pace, |end, _, history| also(end, history), 0)
+}
+
+/// The same, and it goes on until `also` has counted to `least`.
+fn under_load_until(
+    replicas: &[Server],
+    posters: Range<u32>,
+    in_turn: bool,
+    pace: Duration,
+    also: impl FnOnce(&AtomicBool, &AtomicU32, &mut History) + Send,
+    least: u32,
+) -> History {
     let end = AtomicBool::new(false);
+    let done = AtomicU32::new(0);
     let mut history = History::new();
     let (posts, answers) = thread::scope(|scope| {
         let posting: Vec<_> = posters
@@ -218,12 +231,13 @@ fn under_load(
                 scope.spawn(move || ask_until(end, replica))
             })
             .collect();
-        let also = scope.spawn(|| also(&end, &mut history));
+        let also = scope.spawn(|| also(&end, &done, &mut history));
         let begun = Instant::now();
         // Who fails ends it for all.
         let failed =
             || posting.iter().any(|thread| thread.is_finished()) || asking.iter().any(|thread| thread.is_finished());
-        while begun.elapsed() < LOAD && !failed() {
+        let short = || done.load(Ordering::Relaxed) < least && !also.is_finished();
+        while (begun.elapsed() < LOAD || short()) && !failed() {
             thread::sleep(PACE);
         }
         end.store(true, Ordering::Relaxed);
@@ -421,11 +435,10 @@ fn of_posts_at_the_same_moment_one_is_served_by_all_in_the_end_on_a_disk_too() {
 }
 
 /// Kills one replica at any moment, under a post of its own, and starts it again, over and over.
-fn kill_and_restart(end: &AtomicBool, history: &mut History, state: &str, refresh: u64) {
+fn kill_and_restart(end: &AtomicBool, kills: &AtomicU32, history: &mut History, state: &str, refresh: u64) {
     let mut random = Random(7);
     let mut number = 0;
-    // Where starting it takes long, the last of these kills come after the load.
-    while !end.load(Ordering::Relaxed) || number < 4 {
+    while !end.load(Ordering::Relaxed) {
         let begun = Instant::now();
         let server = start(state, refresh, &[]);
         let (answer, _) = ask(&mut server.connect());
@@ -443,15 +456,17 @@ fn kill_and_restart(end: &AtomicBool, history: &mut History, state: &str, refres
         let mut told = [0; 12];
         let acknowledged = client.stream().read_exact(&mut told).is_ok() && told == *b"HTTP/1.1 200";
         history.posts.push(Post { id, begun, done: acknowledged.then(Instant::now) });
+        kills.store(number, Ordering::Relaxed);
     }
+    assert!(number > 3, "it was killed {number} times");
 }
 
 fn kills(others: usize, refresh: u64) {
     let dir = TemporaryDir::in_memory();
     let state = dir.path("state");
     let replicas = start_all(others, &state, refresh, &[]);
-    let history =
-        under_load(&replicas, 1..3, false, PACE, |end, history| kill_and_restart(end, history, &state, refresh));
+    let killing = |end: &_, kills: &_, history: &mut _| kill_and_restart(end, kills, history, &state, refresh);
+    let history = under_load_until(&replicas, 1..3, false, PACE, killing, 4);
     history.judge(refresh);
     wait_refresh(Instant::now(), refresh);
     assert_all_agree(&replicas, &state);
