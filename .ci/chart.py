@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import shlex
-import socket
 import subprocess
 import time
 
@@ -13,11 +12,11 @@ import cluster
 import kubernetes_validate
 import pytest
 import yaml
+from server import BINARY, Server
 
 ROOT = pathlib.Path(__file__).parent.parent
 CHART = ROOT / "charts/gitops-status-server"
 TOOLS = ROOT / "target/tools"
-SERVER = os.environ["STATUS_SERVER_BINARY"]
 CASES = sorted(path.stem.removesuffix("-values") for path in CHART.glob("ci/*-values.yaml"))
 # The oldest that the chart says it supports, one in the middle, the newest there is a schema of.
 KUBERNETES = ["1.25.0", "1.31.0", "1.37.0"]
@@ -78,40 +77,19 @@ def status_of(objects):
     return objects["ConfigMap"]["data"]["status.json"]
 
 
-def notes(values=None, *arguments):
+def notes(values=None):
     command = ["helm", "install", "release", CHART, "--dry-run=client", "--namespace", "observability-stack", "--values", "-"]
-    result = run(*command, *arguments, input=json.dumps(values or {}))
+    result = run(*command, input=json.dumps(values or {}))
     assert result.returncode == 0, result.stderr
     return result.stdout.split("NOTES:\n")[1]
 
 
-class Server:
+def serving(tmp_path, objects):
     """The server, with what a rendered Deployment gives it."""
-
-    def __init__(self, tmp_path, objects):
-        self.seed = tmp_path / "seed.json"
-        self.seed.write_text(status_of(objects))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        environment = environment_of(objects)
-        environment |= {
-            "STATUS_LISTEN": f"127.0.0.1:{self.port}",
-            "STATUS_SEED_FILE": str(self.seed),
-            "STATUS_STATE_DIR": str(tmp_path / "state"),
-        }
-        self.process = subprocess.Popen([SERVER], env=environment, stderr=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        for _ in range(200):
-            if run(SERVER, "healthcheck", f"http://127.0.0.1:{self.port}/ready").returncode == 0:
-                return self
-            assert self.process.poll() is None, self.process.stderr.read()
-            time.sleep(0.02)
-        raise AssertionError("the server does not become ready")
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
+    seed = tmp_path / "seed.json"
+    seed.write_text(status_of(objects))
+    given = {"STATUS_LISTEN": "127.0.0.1:0", "STATUS_SEED_FILE": str(seed), "STATUS_STATE_DIR": str(tmp_path / "state")}
+    return Server(environment=environment_of(objects) | given)
 
 
 # ------------------------------------------------------------------------------------------------------------- renders
@@ -256,7 +234,7 @@ def test_chart_image_and_program_have_one_version():
 def objects_of(schema, path=()):
     """The paths at which only what is listed may stand."""
     if schema.get("additionalProperties") is False:
-        yield path, schema
+        yield path
         for key, inner in schema["properties"].items():
             yield from objects_of(inner, (*path, key))
 
@@ -267,7 +245,7 @@ def nested(path, value):
     return value
 
 
-@pytest.mark.parametrize("path", [".".join(path) for path, _ in objects_of(SCHEMA)])
+@pytest.mark.parametrize("path", [".".join(path) for path in objects_of(SCHEMA)])
 def test_a_misspelt_key_is_refused_by_name(path):
     path = tuple(filter(None, path.split(".")))
     message = refusal(nested((*path, "mispelt"), "x"))
@@ -298,7 +276,7 @@ def test_the_schema_knows_every_value_and_no_other():
 
 
 def test_the_options_are_those_of_the_server_with_its_ranges():
-    help_text = run(SERVER, "--help").stdout
+    help_text = run(BINARY, "--help").stdout
     rows = re.findall(r"^  --([a-z-]+) [A-Z:]+\n      (.*)\n      \[env: (\S+)\] \[default: (\S+)\]$", help_text, re.MULTILINE)
     assert len(rows) > 10
     set_by_the_chart = {"listen", "seed-file", "state-dir"}
@@ -345,7 +323,7 @@ def test_the_server_starts_with_the_status_of_the_values(tmp_path, status):
     objects = render(values={"statusJson": status})
     expected = {**VALUES["statusJson"], **status}
     assert json.loads(status_of(objects)) == expected
-    with Server(tmp_path, objects) as server:
+    with serving(tmp_path, objects) as server:
         served = run("curl", "-sS", f"http://127.0.0.1:{server.port}/status.json").stdout
         assert served == status_of(objects)
 
@@ -353,7 +331,7 @@ def test_the_server_starts_with_the_status_of_the_values(tmp_path, status):
 def test_without_a_status_it_is_unknown():
     unknown = {"repo": "", "server": "", "sync_status": "UNKNOWN", "drift_count": 0, "files": [], "last_check": None}
     assert json.loads(status_of(render())) == unknown
-    assert json.loads(status_of(render(values={"statusJson": None}))) in ({}, unknown)
+    assert json.loads(status_of(render(values={"statusJson": None}))) == {}
 
 
 @pytest.mark.parametrize(
@@ -762,7 +740,7 @@ def test_the_commands_of_the_notes_work_as_they_are_printed(tmp_path, port):
     values = {"service": {"port": port}}
     commands = commands_of(notes(values))
     assert [command.split()[0] for command in commands] == ["kubectl", "helm", "kubectl", "curl", "curl"]
-    with Server(tmp_path, render(values=values)) as server:
+    with serving(tmp_path, render(values=values)) as server:
         # In place of the cluster's names and of the port that is forwarded.
         suffix = "" if port == 80 else f":{port}"
         addresses = [f"gitops-status-server.observability-stack.svc:{port}", "127.0.0.1:8080"]
@@ -786,7 +764,7 @@ def test_the_command_of_the_readme_posts_and_shows_a_refusal_at_once(tmp_path):
     text = (ROOT / "README.md").read_text()
     [block] = re.findall(r"```sh\n(curl [^`]*)```", text)
     command = shlex.split(block.replace("\\\n", ""))
-    with Server(tmp_path, render()) as server:
+    with serving(tmp_path, render()) as server:
         reach = ["--connect-to", f"gitops-status-server.observability-stack.svc:80:127.0.0.1:{server.port}"]
         result = run(*command, "-sS", *reach)
         assert result.returncode == 0 and '"success":true' in result.stdout, result.stdout + result.stderr
@@ -829,8 +807,8 @@ class Shell:
         return result.stdout
 
     def curl(self, path, *arguments):
-        _, port = self.cluster.running["observability-stack", "gitops-status-server"]
-        result = run("curl", "-sS", "--fail-with-body", f"http://127.0.0.1:{port}{path}", *arguments)
+        server = self.cluster.running["observability-stack", "gitops-status-server"]
+        result = run("curl", "-sS", "--fail-with-body", server.url + path, *arguments)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
@@ -840,7 +818,7 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path):
-    stand_in = cluster.Cluster(SERVER, tmp_path)
+    stand_in = cluster.Cluster(tmp_path)
     yield Shell(stand_in)
     stand_in.close()
 
@@ -959,8 +937,7 @@ def test_a_config_map_that_is_replaced_by_kubectl_counts_as_a_post(shell, tmp_pa
 
 def test_an_upgrade_of_the_status_counts_as_a_post_with_and_without_a_new_pod(shell):
     def pod():
-        process, _ = shell.cluster.running["observability-stack", "gitops-status-server"]
-        return process.pid
+        return shell.cluster.running["observability-stack", "gitops-status-server"].process.pid
 
     shell(INSTALL + " --set persistence.enabled=true")
     shell.post('{"sync_status":"POSTED"}')

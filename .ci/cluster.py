@@ -7,13 +7,14 @@ import http.server
 import json
 import pathlib
 import re
-import socket
 import subprocess
 import threading
 import time
+import types
 import urllib.parse
 
 import yaml
+from server import BINARY, Server
 
 # (group and version, plural): kind
 KINDS = {
@@ -87,20 +88,14 @@ def secret_of(message):
 
 
 class Cluster:
-    """Runs `program` for every container, whatever its image, in folders below `folder`."""
+    """Runs the server for every container, whatever its image, with volumes below `folder`."""
 
-    def __init__(self, program, folder):
-        self.program, self.folder = program, pathlib.Path(folder)
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
         self.objects, self.events, self.logs = {}, [], {}
         self.changed = threading.Condition()
         self.running = {}
-        cluster = self
-
-        class Handler(Request):
-            pass
-
-        Handler.cluster = cluster
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("", (Request,), {"cluster": self}))
         self.http.daemon_threads = True
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         server = f"http://127.0.0.1:{self.http.server_address[1]}"
@@ -112,9 +107,9 @@ class Cluster:
 
     def close(self):
         self.http.shutdown()
-        for process, *_ in self.running.values():
-            process.kill()
-            process.wait()
+        for server in self.running.values():
+            server.process.kill()
+            server.process.wait()
 
     # ------------------------------------------------------------------------------------------------------- objects
 
@@ -158,9 +153,7 @@ class Cluster:
 
     def end(self, key):
         """Ends the pod of a Deployment."""
-        process, *_ = self.running.pop(key)
-        process.terminate()
-        assert process.wait() == 0
+        assert self.running.pop(key).stop() == 0
         self.remove("Pod", (key[0], f"{key[1]}-pod"))
 
     def bring(self, key):
@@ -184,8 +177,6 @@ class Cluster:
         [container] = pod["containers"]
         if key in self.running:
             self.end(key)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         environment = {variable["name"]: variable["value"] for variable in container["env"]}
         for mount in container["volumeMounts"]:
             volume = volumes[mount["name"]]
@@ -198,21 +189,13 @@ class Cluster:
             folder.mkdir(exist_ok=True)
             for name, value in environment.items():
                 environment[name] = value.replace(mount["mountPath"], str(folder))
-        environment["STATUS_LISTEN"] = f"127.0.0.1:{port}"
+        server = self.running[key] = Server(environment=environment | {"STATUS_LISTEN": "127.0.0.1:0"})
         name = f"{key[1]}-pod"
-        log = self.logs[namespace, name] = self.folder / f"log-{name}-{time.monotonic_ns()}"
-        process = subprocess.Popen([self.program], env=environment, stderr=log.open("w"))
-        self.running[key] = process, port
+        self.logs[namespace, name] = server
         template = deployment["spec"]["template"]
         metadata = {"name": name, "labels": template["metadata"]["labels"]}
         self.put("Pod", (namespace, name), template | {"metadata": metadata, "status": {"phase": "Running"}})
-        probe = [self.program, "healthcheck", f"http://127.0.0.1:{port}{container['readinessProbe']['httpGet']['path']}"]
-        for _ in range(100):
-            if subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0:
-                break
-            time.sleep(0.02)
-        else:
-            raise AssertionError(log.read_text())
+        server.get(container["readinessProbe"]["httpGet"]["path"])
         replicas = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1)
         conditions = [{"type": "Available", "status": "True"}, {"type": "Progressing", "status": "True"}]
         status = replicas | {"observedGeneration": deployment["metadata"]["generation"], "conditions": conditions}
@@ -225,13 +208,11 @@ class Cluster:
         if pod["spec"].get("enableServiceLinks", True):
             for kind, (namespace, name) in list(self.objects):
                 if kind == "Service" and namespace == key[0]:
-                    _, port = self.running[namespace, name]
-                    links[name.upper().replace("-", "_") + "_PORT"] = f"tcp://127.0.0.1:{port}"
+                    links[name.upper().replace("-", "_") + "_PORT"] = f"tcp://127.0.0.1:{self.running[namespace, name].port}"
         [container] = pod["spec"]["containers"]
         arguments = [re.sub(r"\$\((\w+)\)", lambda found: links.get(found[1], found[0]), word) for word in container["args"]]
-        result = subprocess.run([self.program, *arguments], capture_output=True, text=True)
-        self.logs[key] = self.folder / f"log-{key[1]}"
-        self.logs[key].write_text(result.stdout + result.stderr)
+        result = subprocess.run([BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.logs[key] = types.SimpleNamespace(log=result.stdout)
         done = {"phase": "Succeeded" if result.returncode == 0 else "Failed"}
         self.put("Pod", key, pod | {"status": done})
 
@@ -328,6 +309,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         cluster = self.cluster
         key = (namespace or (name if kind == "Namespace" else None), name)
         exists = (kind, key) in cluster.objects
+        applies = self.command == "PATCH" and "apply" in self.headers["Content-Type"]
         if self.command == "POST":
             key = (key[0], given["metadata"]["name"])
             if (kind, key) in cluster.objects:
@@ -335,12 +317,10 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.answer(cluster.put(kind, key, given), 201)
         elif self.command == "GET" and name is None:
             self.on_list(kind, api, namespace, query)
-        elif self.command == "PATCH" and not exists and "apply" not in self.headers["Content-Type"] or (
-            self.command != "PATCH" and not exists
-        ):
+        elif not exists and not applies:
             self.fail(404, "NotFound")
         elif self.command == "GET" and part == "log":
-            self.answer(cluster.logs[key].read_bytes())
+            self.answer(cluster.logs[key].log.encode())
         elif self.command == "GET":
             self.answer(cluster.objects[kind, key])
         elif self.command == "DELETE":
@@ -349,7 +329,7 @@ class Request(http.server.BaseHTTPRequestHandler):
             self.answer(cluster.put(kind, key, given))
         elif kind == "Deployment" and exists and self.other_selector(key, given):
             self.fail(422, "Invalid", "spec.selector: field is immutable")
-        elif "apply" in self.headers["Content-Type"]:
+        elif applies:
             # All of it is by the one who applies: what is not given any more goes.
             kept = cluster.objects.get((kind, key), {})
             status = {"status": kept["status"]} if "status" in kept else {}
@@ -373,11 +353,11 @@ class Request(http.server.BaseHTTPRequestHandler):
             )
 
         cluster = self.cluster
+        with cluster.changed:
+            items = [found for (name, _), found in cluster.objects.items() if name == kind and wanted(found)]
+            now = len(cluster.events)
         if query.get("watch") not in ("true", "1"):
-            with cluster.changed:
-                items = [found for (name, _), found in cluster.objects.items() if name == kind and wanted(found)]
-                version = str(len(cluster.events))
-            metadata = {"resourceVersion": version}
+            metadata = {"resourceVersion": str(now)}
             return self.answer({"kind": f"{kind}List", "apiVersion": api, "metadata": metadata, "items": items})
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -385,9 +365,7 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         seen = int(query.get("resourceVersion") or 0)
         if query.get("sendInitialEvents") == "true":
-            with cluster.changed:
-                items = [found for (name, _), found in cluster.objects.items() if name == kind and wanted(found)]
-                seen = len(cluster.events)
+            seen = now
             for found in items:
                 self.tell("ADDED", found)
             metadata = {"resourceVersion": str(seen), "annotations": {"k8s.io/initial-events-end": "true"}}

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from server import BINARY, Server
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -35,7 +36,6 @@ TOOLS = ROOT / "target/tools"
 PYTHON_TOOLS = TOOLS / "py/bin"
 KUBECTL = TOOLS / "bin/kubectl"
 NODE_MODULES = TOOLS / "node/node_modules"
-BINARY = Path(os.environ["STATUS_SERVER_BINARY"])
 REPORT = EXAMPLES / "report-status.sh"
 SERVICE_URL = "http://gitops-status-server.observability-stack.svc.cluster.local"
 # The oldest one that is still found in the field, one in the middle, and the newest that has schemas.
@@ -75,47 +75,6 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-class Server:
-    """The server under test."""
-
-    def __init__(self, *arguments, listen="127.0.0.1:0", environment=None):
-        environment = {"PATH": "/nowhere", **({"STATUS_LISTEN": listen} if environment is None else environment)}
-        self.process = subprocess.Popen([BINARY, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
-        for line in self.process.stderr:
-            if found := re.search(r"listening on (\S+):(\d+)$", line.rstrip()):
-                break
-        else:
-            pytest.fail(f"the server ended with {self.process.wait()} before it listened")
-        self.port = int(found[2])
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-
-    def get(self, path="/status.json"):
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return answer.read()
-
-    def status(self):
-        return json.loads(self.get())
-
-    def post(self, status):
-        request = urllib.request.Request(
-            self.url + "/api/status", json.dumps(status).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert json.load(answer)["success"] is True
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
 
 
 UNKNOWN = {"repo": "", "server": "", "sync_status": "UNKNOWN", "drift_count": 0, "files": [], "last_check": None}

@@ -55,7 +55,7 @@ gitops-status-server:{{ .Chart.AppVersion }}
 {{/* The first status. */}}
 {{- define "gitops-status-server.status" -}}
 {{- $status := .Values.statusJson | default dict | toPrettyJson -}}
-{{- $limit := index (.Values.options | default dict) "max-bytes" | default 65536 | int -}}
+{{- $limit := dig "max-bytes" 65536 (.Values.options | default dict) | int -}}
 {{- if gt (add1 (len $status)) $limit -}}
 {{- fail (printf "statusJson is %d bytes as JSON; the limit is %d: set options.max-bytes (at most 1048576)" (add1 (len $status)) $limit) -}}
 {{- end -}}
@@ -69,6 +69,5 @@ gitops-status-server:{{ .Chart.AppVersion }}
 
 {{/* Seconds for requests in flight at the end of a pod. */}}
 {{- define "gitops-status-server.shutdownGrace" -}}
-{{- $options := .Values.options | default dict -}}
-{{- if hasKey $options "shutdown-grace" }}{{ index $options "shutdown-grace" | int }}{{ else }}10{{ end }}
+{{- dig "shutdown-grace" 10 (.Values.options | default dict) | int }}
 {{- end }}
