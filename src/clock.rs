@@ -9,7 +9,8 @@ use crate::http::response::Date;
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
-    now: Instant,
+    /// Milliseconds since then, and one.
+    now: u64,
     /// When the date has to be looked at again.
     next_second: Instant,
     date: Date,
@@ -19,21 +20,22 @@ impl Clock {
     /// Looks at the clocks.
     pub fn new() -> Self {
         let now = Instant::now();
-        let mut clock = Clock { start: now, now, next_second: now, date: Date([b' '; 29]) };
+        let mut clock = Clock { start: now, now: 1, next_second: now, date: Date::BLANK };
         clock.look();
         clock
     }
 
     /// Looks at the clocks again; at the date only when its second is over.
     pub fn look(&mut self) {
-        self.now = Instant::now();
-        if self.now < self.next_second {
+        let now = Instant::now();
+        self.now = (now - self.start).as_millis() as u64 + 1;
+        if now < self.next_second {
             return;
         }
         // A clock that was never set stands at the beginning; what stands before it, no date can show.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = Duration::from_secs(since_epoch.as_secs());
-        self.next_second = self.now + (Duration::from_secs(1) - (since_epoch - seconds));
+        self.next_second = now + (Duration::from_secs(1) - (since_epoch - seconds));
         let mut text = heapless::String::<29>::new();
         let date = httpdate::HttpDate::from(UNIX_EPOCH + seconds);
         if write!(text, "{date}").is_ok()
@@ -45,7 +47,7 @@ impl Clock {
 
     /// Milliseconds since the clock was made, and one: 0 is never now.
     pub fn now(&self) -> u64 {
-        (self.now - self.start).as_millis() as u64 + 1
+        self.now
     }
 
     /// The date.

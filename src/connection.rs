@@ -173,6 +173,17 @@ enum After {
     Body,
 }
 
+/// What stands around the status that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    /// What is rendered stands in front of it.
+    Rendered,
+    /// That, and the end of the envelope of a POST's answer behind it.
+    Envelope,
+    /// The head that its slot has for it.
+    Prepared,
+}
+
 /// One connection. All its memory is in it, but for its [`Inbox`].
 #[derive(Debug)]
 pub struct Connection {
@@ -206,12 +217,13 @@ pub struct Connection {
     waited: bool,
     /// The peer will send no more.
     input_ended: bool,
-    /// The status that is sent behind what is rendered.
+    /// The status that is sent.
     content: Option<SlotId>,
-    /// Whether the status stands inside the envelope of a POST's answer.
-    envelope: bool,
+    frame: Frame,
     rendered: Rendered,
+    /// How many bytes of the response were sent, and how many it has.
     sent: usize,
+    total: usize,
 }
 
 impl Connection {
@@ -236,9 +248,10 @@ impl Connection {
         waited: false,
         input_ended: false,
         content: None,
-        envelope: false,
+        frame: Frame::Rendered,
         rendered: Rendered::new(),
         sent: 0,
+        total: 0,
     };
 
     /// Begins anew, for a connection from `peer` before which `number` others came.
@@ -560,7 +573,7 @@ impl Connection {
     pub(crate) fn accepted(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
         self.body = None;
         self.content = Some(shared.snapshots.pin_current());
-        self.envelope = true;
+        self.frame = Frame::Envelope;
         let manner = self.manner(&Request::POST, shared, turn.date);
         let content = render::accepted(&mut self.rendered, self.received as usize, manner);
         self.answered(&Request::POST, Code::Ok, content, shared, turn);
@@ -601,8 +614,16 @@ impl Connection {
 
     fn answer(&mut self, content: Content, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
         let manner = self.manner(request, shared, turn.date);
+        let with_status = content == Content::Status && !request.head_only;
+        if with_status && manner.persistence == Persistence::Default {
+            self.content = shared.snapshots.pin_response(turn.date);
+            if self.content.is_some() {
+                self.frame = Frame::Prepared;
+                return self.answered(request, Code::Ok, shared.snapshots.current().bytes().len(), shared, turn);
+            }
+        }
         let (code, bytes) = render::content(&mut self.rendered, content, shared.snapshots.current(), manner);
-        if content == Content::Status && !request.head_only {
+        if with_status {
             self.content = Some(shared.snapshots.pin_current());
         }
         self.answered(request, code, bytes, shared, turn);
@@ -637,22 +658,36 @@ impl Connection {
     fn send(&mut self, after: After, shared: &Shared<'_>, now: u64) {
         self.after = after;
         self.sent = 0;
+        self.total = self.response(shared.snapshots).iter().map(|part| part.len()).sum();
         self.enter(Phase::Send, now, shared.limits.write_timeout);
     }
 
     /// The bytes to send next, in this order.
     pub fn output<'a>(&'a self, snapshots: &'a Snapshots) -> [&'a [u8]; 3] {
-        let content = self.content.map_or(&[][..], |slot| snapshots.slot(slot).bytes());
+        if !self.owes() {
+            return [b""; 3];
+        }
         let mut skip = self.sent;
-        [&self.rendered, content, self.envelope_end()].map(|part| {
+        self.response(snapshots).map(|part| {
             let skipped = skip.min(part.len());
             skip -= skipped;
             &part[skipped..]
         })
     }
 
-    fn envelope_end(&self) -> &'static [u8] {
-        if self.envelope { render::ENVELOPE_END } else { b"" }
+    /// The whole response that was rendered last.
+    fn response<'a>(&'a self, snapshots: &'a Snapshots) -> [&'a [u8]; 3] {
+        let Some(slot) = self.content.map(|slot| snapshots.slot(slot)) else { return [&self.rendered, b"", b""] };
+        match self.frame {
+            Frame::Rendered => [&self.rendered, slot.bytes(), b""],
+            Frame::Envelope => [&self.rendered, slot.bytes(), render::ENVELOPE_END],
+            Frame::Prepared => [slot.response(), b"", b""],
+        }
+    }
+
+    /// Whether there is something to send.
+    pub fn owes(&self) -> bool {
+        self.sent < self.total
     }
 
     /// `bytes` of the output were sent. Requests that came in the meantime are taken up. `unread` says whether there may
@@ -667,14 +702,14 @@ impl Connection {
     ) {
         debug_assert_eq!(self.phase, Phase::Send);
         self.sent += bytes;
-        if self.output(shared.snapshots).iter().any(|part| !part.is_empty()) {
+        if self.owes() {
             self.enter(Phase::Send, turn.now, shared.limits.write_timeout);
             return;
         }
         if let Some(slot) = self.content.take() {
             shared.snapshots.unpin(slot);
         }
-        self.envelope = false;
+        self.frame = Frame::Rendered;
         match self.after {
             After::Idle => {
                 self.kept = true;
@@ -775,8 +810,8 @@ impl Connection {
         if !inbox.is_empty() {
             inbox.clear();
         }
-        self.envelope = false;
-        self.rendered.clear();
+        self.frame = Frame::Rendered;
+        (self.sent, self.total) = (0, 0);
         self.phase = Phase::Closed;
         self.deadline = 0;
     }

@@ -321,6 +321,11 @@ impl<'s> Connections<'s> {
         self.connections[id].output(self.shared.snapshots)
     }
 
+    /// See [`Connection::owes`].
+    pub fn owes(&self, id: usize) -> bool {
+        self.connections[id].owes()
+    }
+
     /// See [`Connection::sent`].
     pub fn sent(&mut self, id: usize, bytes: usize, unread: bool, turn: &mut Turn<'_>) {
         self.connections[id].sent(&mut self.inboxes[id], bytes, unread, &mut self.shared, turn);
@@ -758,6 +763,34 @@ mod tests {
         assert_eq!(crowded_out(&mut world), Some(young[0]));
         assert_eq!(world.connections.next(unasked), Next::ShutWrite);
         assert_eq!(world.connections.next(half_asked), Next::Close);
+    }
+
+    #[test]
+    fn a_status_goes_out_in_one_piece_and_whole_with_the_date_of_its_request() {
+        let mut storage = storage();
+        let mut world = World::new(&mut storage, 8);
+        let [early, late] = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:38 GMT"];
+        let ask = |world: &mut World<'_>, id, date: &str| {
+            let date = Date(date.as_bytes().try_into().unwrap());
+            let mut turn = Turn { now: world.now, date: &date, journal: &mut Deaf };
+            world.connections.receive(id, GET.as_bytes(), &mut turn);
+        };
+        let [slow, quick, other] = [(); 3].map(|()| world.open(""));
+        ask(&mut world, slow, early);
+        assert!(world.connections.output(slow).iter().filter(|part| !part.is_empty()).count() == 1);
+        let mut begun = String::from_utf8(world.connections.output(slow)[0][..150].to_vec()).unwrap();
+        world.turn(|connections, turn| connections.sent(slow, 150, false, turn));
+        // Somebody is in the middle of it, so it cannot be dated anew in its place.
+        for (id, date) in [(quick, late), (other, early), (quick, late)] {
+            ask(&mut world, id, date);
+            let response = world.send(id);
+            assert_eq!(response.matches("\r\nDate: ").count(), 1);
+            assert!(response.contains(date) && response.ends_with("\"last_check\":null}"), "{response}");
+        }
+        begun.push_str(&world.send(slow));
+        ask(&mut world, other, late);
+        assert!(world.connections.output(other).iter().filter(|part| !part.is_empty()).count() == 1);
+        assert_eq!(world.send(other), begun.replace(early, late));
     }
 
     #[test]

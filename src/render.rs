@@ -20,11 +20,14 @@ pub struct Manner<'m> {
     pub head_only: bool,
 }
 
-/// Renders the beginning of the head of a response that carries `status`, for [`Snapshots::publish`].
+/// Renders the head of a response that carries `status` and whose connection stays open, without a date, for
+/// [`Snapshots::publish`]. Gives where in it the date stands.
 ///
 /// [`Snapshots::publish`]: crate::snapshot::Snapshots::publish
-pub fn prepare(status: &[u8], etag: &ETag, out: &mut Rendered) {
-    status_fields(&mut Writer::new(out, Code::Ok), status, etag);
+pub fn prepare(status: &[u8], etag: &ETag, out: &mut Rendered) -> usize {
+    let mut writer = Writer::new(out, Code::Ok);
+    status_fields(&mut writer, status, etag);
+    writer.end(&Date::BLANK, Persistence::Default)
 }
 
 /// The fields that a 200 and a 304 have in common (RFC 9110 §15.4.5).
@@ -38,7 +41,7 @@ pub fn content(out: &mut Rendered, content: Content, current: &Slot, manner: Man
     let Manner { date, persistence, head_only } = manner;
     let (code, bytes) = match content {
         Content::Status => {
-            Writer::resume(out, current.prepared_head()).end(date, persistence);
+            Writer::resume(out, current.begun_head()).end_from_date(date, persistence);
             (Code::Ok, current.bytes().len())
         }
         Content::NotModified => {
@@ -90,4 +93,20 @@ pub fn problem(out: &mut Rendered, problem: &Problem, manner: Manner<'_>) -> usi
     }
     writer.put(content);
     content.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::HEAD_ROOM;
+    use crate::status::STATUS_CAPACITY;
+
+    #[test]
+    fn the_head_in_front_of_a_status_has_room_there_and_names_the_place_of_its_date() {
+        let status = std::vec![b' '; STATUS_CAPACITY];
+        let mut head = Rendered::new();
+        let date = prepare(&status, &ETag::of(&status), &mut head);
+        assert!(head.len() <= HEAD_ROOM, "{}", head.len());
+        assert_eq!(&head[date - 6..], std::format!("Date: {}\r\n\r\n", " ".repeat(29)).as_bytes());
+    }
 }

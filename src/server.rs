@@ -352,6 +352,9 @@ impl<'s> Server<'s> {
 
     /// Lets those go on that need not wait for the files any more.
     fn release(&mut self) {
+        if self.worker.is_none() {
+            return;
+        }
         let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
         while let Some(id) = self.connections.release(&mut turn) {
             queue(&mut self.ready, &mut self.sockets[id], id);
@@ -454,7 +457,7 @@ impl<'s> Server<'s> {
 
     /// Takes a connection. Its request is looked for at once: it may be there already, and in a crowd the connection may
     /// be gone by the next turn.
-    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = self.clock.now();
         let capacity = self.connections.capacity();
         if self.connections.open() == capacity {
@@ -469,15 +472,15 @@ impl<'s> Server<'s> {
         }
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let Some(id) = self.connections.accept(peer, now) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(&mut stream, Token(id), interest);
         let queued = self.sockets[id].queued;
         self.sockets[id] = Socket { stream: Some(stream), readable: true, writable: true, queued, ..Socket::default() };
-        if let Err(error) = registered {
+        self.drive(id, Share::Small);
+        // Who has its answer already and is gone need not be waited for. What happened to a socket before it is
+        // registered is told behind that.
+        let Some(stream) = &mut self.sockets[id].stream else { return };
+        if let Err(error) = self.poll.registry().register(stream, Token(id), Interest::READABLE | Interest::WRITABLE) {
             self.log.error(format_args!("cannot wait for a connection: {error}"));
             self.close(id);
-        } else {
-            self.drive(id, Share::Small);
         }
     }
 
@@ -582,7 +585,7 @@ impl<'s> Server<'s> {
         if let Some(stream) = self.sockets[id].stream.take() {
             // Who does not take what it is owed is reset: with an orderly end, the system would keep for minutes what it
             // holds for it.
-            if self.connections.output(id).iter().any(|part| !part.is_empty()) {
+            if self.connections.owes(id) {
                 let _ = set_socket_linger(&stream, Some(Duration::ZERO));
             }
         }

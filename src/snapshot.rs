@@ -2,14 +2,15 @@
 //! their way to the store.
 //!
 //! A body is received into a slot and that slot becomes the current snapshot when it is accepted, so a status is
-//! never copied. A reader pins the slot it is sent from; a slot that is past and unpinned is free. Freed slots are
-//! used again last in, first out: memory that was never needed is never touched.
+//! never copied. The head of the response that carries it is put in front of it then, so that one call sends both. A
+//! reader pins the slot it is sent from; a slot that is past and unpinned is free. Freed slots are used again last in,
+//! first out: memory that was never needed is never touched.
 
 use core::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::http::response::Rendered;
+use crate::http::response::{Date, Rendered};
 use crate::status::STATUS_CAPACITY;
 
 /// How many bodies can be on their way in at once: a status comes in one piece, as a rule, and only torn ones wait for
@@ -29,6 +30,9 @@ const _: () = assert!(SLOTS <= u8::MAX as usize);
 /// One of the slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotId(u8);
+
+/// How many bytes in front of a status the head of its response has: that is some 200 bytes.
+pub const HEAD_ROOM: usize = 256;
 
 /// What a slot is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +54,12 @@ pub struct Slot {
     /// When it was published, counted in publications.
     age: u64,
     etag: ETag,
-    /// The beginning of the response head for this status, rendered once.
-    prepared_head: Rendered,
-    bytes: heapless::Vec<u8, STATUS_CAPACITY>,
+    /// Where in `bytes` the response head for this status begins.
+    head: usize,
+    /// Where in it the date stands.
+    date: usize,
+    /// [`HEAD_ROOM`] bytes, at the end of which stands the head, and the status.
+    bytes: heapless::Vec<u8, { HEAD_ROOM + STATUS_CAPACITY }>,
 }
 
 impl Slot {
@@ -62,13 +69,14 @@ impl Slot {
         pins: 0,
         age: 0,
         etag: ETag([0; ETAG_LEN]),
-        prepared_head: Rendered::new(),
+        head: 0,
+        date: 0,
         bytes: heapless::Vec::new(),
     };
 
     /// The status, byte for byte as it came.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(HEAD_ROOM..).unwrap_or_default()
     }
 
     /// The entity tag of the status.
@@ -76,11 +84,19 @@ impl Slot {
         &self.etag
     }
 
-    /// What [`Snapshots::publish`] prepared.
-    pub fn prepared_head(&self) -> &[u8] {
-        &self.prepared_head
+    /// The response head up to its date, as [`Snapshots::publish`] prepared it.
+    pub fn begun_head(&self) -> &[u8] {
+        &self.bytes[self.head..self.date]
+    }
+
+    /// The whole response, dated as [`Snapshots::pin_response`] was told.
+    pub fn response(&self) -> &[u8] {
+        &self.bytes[self.head..]
     }
 }
+
+/// Renders the response head for a status with this entity tag, with any date, and says where in it the date stands.
+pub type Prepare = fn(&[u8], &ETag, &mut Rendered) -> usize;
 
 /// How many slots are used for what, beside the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +182,7 @@ impl Snapshots {
 
     /// Frees every slot and makes `first`, of at most [`STATUS_CAPACITY`] bytes, the current status. `prepare` is as for
     /// [`publish`](Self::publish).
-    pub fn start(&mut self, first: &[u8], prepare: impl FnOnce(&[u8], &ETag, &mut Rendered)) {
+    pub fn start(&mut self, first: &[u8], prepare: Prepare) {
         // What is free already is not written, for that would make its memory resident.
         for slot in self.slots.iter_mut().filter(|slot| slot.used != Use::Free) {
             slot.used = Use::Free;
@@ -181,7 +197,7 @@ impl Snapshots {
 
     /// Makes `status`, of at most [`STATUS_CAPACITY`] bytes, the current one. It did not come as a body, and so there is
     /// always room for it. `prepare` is as for [`publish`](Self::publish).
-    pub fn load(&mut self, status: &[u8], prepare: impl FnOnce(&[u8], &ETag, &mut Rendered)) {
+    pub fn load(&mut self, status: &[u8], prepare: Prepare) {
         let slot = self.take().expect("a slot is kept for this");
         self.append(slot, status);
         self.publish(slot, prepare);
@@ -199,6 +215,7 @@ impl Snapshots {
         let slot = &mut self.slots[usize::from(free)];
         slot.used = Use::Body;
         slot.bytes.clear();
+        slot.bytes.extend_from_slice(&[0; HEAD_ROOM]).expect("the capacity is more than that");
         Some(SlotId(free))
     }
 
@@ -241,9 +258,8 @@ impl Snapshots {
         self.slot_mut(id).used = Use::Body;
     }
 
-    /// Makes the body in `id` the current status. `prepare` renders the beginning of its response head from the status
-    /// and its entity tag.
-    pub fn publish(&mut self, id: SlotId, prepare: impl FnOnce(&[u8], &ETag, &mut Rendered)) {
+    /// Makes the body in `id` the current status. What `prepare` renders has at most [`HEAD_ROOM`] bytes.
+    pub fn publish(&mut self, id: SlotId, prepare: Prepare) {
         debug_assert_eq!(self.slot(id).used, Use::Body);
         self.bodies -= 1;
         self.publications += 1;
@@ -251,8 +267,13 @@ impl Snapshots {
         let slot = self.slot_mut(id);
         slot.used = Use::Published;
         slot.age = age;
-        slot.etag = ETag::of(&slot.bytes);
-        prepare(&slot.bytes, &slot.etag, &mut slot.prepared_head);
+        slot.etag = ETag::of(slot.bytes());
+        let mut head = Rendered::new();
+        let date = prepare(slot.bytes(), &slot.etag, &mut head);
+        slot.head =
+            HEAD_ROOM.checked_sub(head.len()).expect("HEAD_ROOM has room for the longest head; a test renders it");
+        slot.date = slot.head + date;
+        slot.bytes[slot.head..HEAD_ROOM].copy_from_slice(&head);
         let past = SlotId(core::mem::replace(&mut self.current, id.0));
         if past == id {
             // The first one of all.
@@ -275,7 +296,22 @@ impl Snapshots {
         id
     }
 
-    /// Ends what [`pin_current`](Self::pin_current) began.
+    /// The same for its whole [response](Slot::response), which has this date then. `None` where it has another one and
+    /// somebody is being sent it, or may be: half of a date must not change.
+    pub fn pin_response(&mut self, Date(date): &Date) -> Option<SlotId> {
+        let slot = &mut self.slots[usize::from(self.current)];
+        let place = &mut slot.bytes[slot.date..][..date.len()];
+        if place != date {
+            if slot.pins > 0 {
+                return None;
+            }
+            place.copy_from_slice(date);
+        }
+        slot.pins += 1;
+        Some(SlotId(self.current))
+    }
+
+    /// Ends what [`pin_current`](Self::pin_current) or [`pin_response`](Self::pin_response) began.
     pub fn unpin(&mut self, id: SlotId) {
         let current = self.current;
         let slot = self.slot_mut(id);
@@ -327,17 +363,23 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
+    /// Of a head, only the date matters here.
+    fn prepare(_: &[u8], _: &ETag, out: &mut Rendered) -> usize {
+        *out = Rendered::from_slice(&Date::BLANK.0).unwrap();
+        0
+    }
+
     fn post(snapshots: &mut Snapshots, status: &[u8]) {
         let slot = snapshots.reserve().expect("a body slot is free");
         snapshots.append(slot, status);
-        snapshots.publish(slot, |_, _, _| {});
+        snapshots.publish(slot, prepare);
     }
 
     #[test]
     fn a_pinned_snapshot_stays_whole_while_others_are_published() {
         static SLOTS: Mutex<Snapshots> = Mutex::new(Snapshots::new());
         let mut snapshots = SLOTS.lock().unwrap();
-        snapshots.start(b"0", |_, _, _| {});
+        snapshots.start(b"0", prepare);
         let pinned = snapshots.pin_current();
         for _ in 0..100 {
             post(&mut snapshots, b"1");
@@ -353,7 +395,7 @@ mod tests {
     fn there_is_a_slot_for_every_body_and_the_readers_of_the_oldest_status_go_first() {
         static SLOTS: Mutex<Snapshots> = Mutex::new(Snapshots::new());
         let mut snapshots = SLOTS.lock().unwrap();
-        snapshots.start(b"0", |_, _, _| {});
+        snapshots.start(b"0", prepare);
         let mut pins = std::vec::Vec::new();
         for _ in 0..PAST_MAX {
             pins.push(snapshots.pin_current());
@@ -364,13 +406,31 @@ mod tests {
         assert_eq!(bodies.len(), BODIES_MAX + 1);
         assert!(snapshots.is_crowded());
         pins.push(snapshots.pin_current());
-        snapshots.publish(bodies[0], |_, _, _| {});
+        snapshots.publish(bodies[0], prepare);
         assert_eq!(snapshots.overdue(), Some(pins[0]));
         snapshots.unpin(pins[0]);
         assert_eq!(snapshots.overdue(), None);
         assert!(!snapshots.is_crowded());
         assert!(snapshots.reserve().is_some());
         assert!(snapshots.reserve().is_none());
+    }
+
+    #[test]
+    fn a_response_that_may_be_on_its_way_keeps_its_date() {
+        static SLOTS: Mutex<Snapshots> = Mutex::new(Snapshots::new());
+        let mut snapshots = SLOTS.lock().unwrap();
+        snapshots.start(b"0", prepare);
+        let [early, late] = [Date([b'1'; 29]), Date([b'2'; 29])];
+        let dated = |date: &Date| [&date.0[..], b"0"].concat();
+        let pinned = snapshots.pin_response(&early).unwrap();
+        assert_eq!(snapshots.pin_response(&early), Some(pinned));
+        assert_eq!(snapshots.pin_response(&late), None);
+        assert_eq!(snapshots.slot(pinned).response(), dated(&early));
+        snapshots.unpin(pinned);
+        assert_eq!(snapshots.pin_response(&late), None);
+        snapshots.unpin(pinned);
+        assert_eq!(snapshots.pin_response(&late), Some(pinned));
+        assert_eq!(snapshots.slot(pinned).response(), dated(&late));
     }
 
     #[test]

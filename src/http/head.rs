@@ -391,17 +391,32 @@ fn is_name(mut rest: &[u8]) -> bool {
     loop {
         rest = match rest {
             [] => return true,
+            [byte, behind @ ..] if NAME_BYTES[usize::from(*byte)] => behind,
             [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
-            [byte, behind @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte) => behind,
             _ => return false,
         }
     }
 }
 
+/// What a name is made of, but for its escapes: `unreserved` and `sub-delims` without a comma (RFC 3986 §2).
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''
+                | b'(' | b')' | b'*' | b'+' | b';' | b'='
+        );
+        byte += 1;
+    }
+    table
+};
+
 /// The path of a target in origin form, absolute form or, for `OPTIONS`, asterisk form (RFC 9112 §3.2).
 fn path_of(target: &str, method: Method) -> Option<&str> {
     // A target has no fragment, and no letters but those of ASCII (RFC 9112 §3.2, RFC 3986 §2).
-    if target.bytes().any(|byte| byte == b'#' || !byte.is_ascii()) {
+    if !target.is_ascii() || target.as_bytes().contains(&b'#') {
         return None;
     }
     if target == "*" {
@@ -428,7 +443,9 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
 }
 
 fn before_query(target: &str) -> &str {
-    target.split_once('?').map_or(target, |(path, _)| path)
+    // Paths are short: to look at one byte after the other is quicker than what looks at many at once.
+    let end = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
+    &target[..end]
 }
 
 #[cfg(test)]

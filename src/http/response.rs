@@ -17,6 +17,11 @@ pub type Rendered = heapless::Vec<u8, RESPONSE_MAX>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Date(pub [u8; 29]);
 
+impl Date {
+    /// Room for one.
+    pub const BLANK: Date = Date([b' '; 29]);
+}
+
 /// The interim response that asks for the body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
@@ -121,9 +126,16 @@ impl<'o, const N: usize> Writer<'o, N> {
         self.field("Content-Type", media_type).field("Content-Length", decimal(length, &mut digits))
     }
 
-    /// Adds what is known only when the response is sent, and ends the head.
-    pub fn end(&mut self, date: &Date, persistence: Persistence) {
+    /// Adds what is known only when the response is sent, and ends the head. Gives where in it the date stands.
+    pub fn end(&mut self, date: &Date, persistence: Persistence) -> usize {
         self.put(b"Date: ");
+        let at = self.out.len();
+        self.end_from_date(date, persistence);
+        at
+    }
+
+    /// The same where everything up to the date is rendered already.
+    pub fn end_from_date(&mut self, date: &Date, persistence: Persistence) {
         self.put(&date.0);
         self.put(match persistence {
             Persistence::Default => b"\r\n\r\n",
