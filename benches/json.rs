@@ -26,6 +26,10 @@ fn judges(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, text: &[u8]) {
     group.bench_with_input(BenchmarkId::new("serde_json", name), text, |bencher, text| {
         bencher.iter(|| serde_json(black_box(text)));
     });
+    // What it throws away it does not look at as closely: any bytes may stand in a string.
+    group.bench_with_input(BenchmarkId::new("serde_json and UTF-8", name), text, |bencher, text| {
+        bencher.iter(|| std::str::from_utf8(black_box(text)).is_ok_and(|text| serde_json(text.as_bytes()).is_ok()));
+    });
     let serde_json_core = |text: &[u8]| serde_json_core::from_slice::<IgnoredAny>(text).map(|(_, used)| used);
     assert!(serde_json_core(text) == Ok(text.len()), "{name}");
     group.bench_with_input(BenchmarkId::new("serde-json-core", name), text, |bencher, text| {

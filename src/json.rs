@@ -110,11 +110,12 @@ pub fn check(text: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// Whether UTF-8 of one whole character begins here.
+/// Whether the UTF-8 of a whole character stands at the front.
 fn begins_with_character(bytes: &[u8]) -> bool {
-    let longest = &bytes[..bytes.len().min(4)];
-    core::str::from_utf8(longest).is_ok_and(|_| true)
-        || core::str::from_utf8(longest).is_err_and(|error| error.valid_up_to() > 0)
+    match core::str::from_utf8(&bytes[..bytes.len().min(4)]) {
+        Ok(_) => true,
+        Err(error) => error.valid_up_to() > 0,
+    }
 }
 
 /// The nesting around a place: how many levels, and for each whether it is an object.
@@ -157,8 +158,9 @@ impl Nesting {
 /// What was not judged yet. The methods take what they are called for from its front; where they fail, the first byte
 /// that cannot stand where it stands is at the front.
 ///
-/// All that is found outside of strings is ASCII, so whether the text is UTF-8 is looked at in strings alone, and where
-/// something is wrong.
+/// All that may stand outside of strings is ASCII, so whether the text is UTF-8 is looked at in strings alone, and where
+/// something is wrong. The methods are inlined whatever the compiler is told to optimise for, since the place is kept in
+/// registers only then.
 struct Judge<'t> {
     rest: &'t [u8],
 }
@@ -257,8 +259,8 @@ impl Judge<'_> {
                     self.rest = behind;
                     return Ok(());
                 }
+                // Where one is, others are.
                 [b'\\', ..] => {
-                    // Where one is, others are.
                     while self.take(b'\\') {
                         self.escape()?;
                     }
@@ -272,7 +274,7 @@ impl Judge<'_> {
     /// Passes over all up to a quote, a backslash, a control character, something beyond ASCII, or the end.
     #[inline(always)]
     fn plain(&mut self) {
-        let mut passed = 0;
+        let mut is_short = true;
         while let Some((eight, behind)) = self.rest.split_first_chunk() {
             let stops = stops(u64::from_le_bytes(*eight));
             if stops != 0 {
@@ -280,9 +282,10 @@ impl Judge<'_> {
                 return;
             }
             self.rest = behind;
-            passed += 8;
-            if passed == 32 {
-                self.rest = behind_long_plain(self.rest);
+            // Most names end within the first eight bytes; what does not may be long.
+            if is_short {
+                is_short = false;
+                self.long_plain();
             }
         }
         while let [b' '..=b'!' | b'#'..=b'[' | b']'..=0x7F, behind @ ..] = self.rest {
@@ -290,11 +293,23 @@ impl Judge<'_> {
         }
     }
 
-    /// Characters beyond ASCII, of which there is one.
+    /// Passes over the same, as long as there are sixteen bytes of it.
+    #[inline(always)]
+    fn long_plain(&mut self) {
+        while let Some((sixteen, behind)) = self.rest.split_first_chunk() {
+            let sixteen = u128::from_le_bytes(*sixteen);
+            if stops(sixteen as u64) | stops((sixteen >> 64) as u64) != 0 {
+                return;
+            }
+            self.rest = behind;
+        }
+    }
+
+    /// Takes characters beyond ASCII, by the table of RFC 3629 §4.
     #[inline(always)]
     fn beyond_ascii(&mut self) -> Result<(), Fault> {
         loop {
-            // A text that goes on as it should has as many bytes behind every character of a string, but for its last.
+            // Only at the end of a text there are fewer than four bytes, and there zeros are as wrong as their absence.
             let four = match self.rest.first_chunk() {
                 Some(four) => *four,
                 None => {
@@ -303,25 +318,24 @@ impl Judge<'_> {
                     four
                 }
             };
-            // The table of RFC 3629 §4.
             let four = u32::from_be_bytes(four);
             let len = match four {
+                0..0x8000_0000 => return Ok(()),
+                // Neither what two bytes could say nor a surrogate.
                 0xE000_0000..0xF000_0000
-                    if four & 0x00C0_C000 == 0x0080_8000
-                        && four & 0x0F20_0000 != 0
-                        && four & 0x0F20_0000 != 0x0D20_0000 =>
+                    if four & 0x00C0_C000 == 0x0080_8000 && !matches!(four & 0x0F20_0000, 0 | 0x0D20_0000) =>
                 {
                     3
                 }
-                0xC200_0000..0xE000_0000 if four & 0x00C0_0000 == 0x0080_0000 => {
-                    self.rest = &self.rest[2..];
-                    return Ok(());
-                }
+                0xC200_0000..0xE000_0000 if four & 0x00C0_0000 == 0x0080_0000 => 2,
                 0xF090_0000..0xF490_0000 if four & 0x00C0_C0C0 == 0x0080_8080 => 4,
-                0..0x8000_0000 => return Ok(()),
                 _ => return Err(Fault::Utf8),
             };
             self.rest = &self.rest[len..];
+            // Scripts with two bytes a character are written with ASCII between, as a rule, the others without.
+            if len == 2 {
+                return Ok(());
+            }
         }
     }
 
@@ -369,6 +383,8 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// Digits, one at least. They are not taken one by one because nobody can foresee how many there are, the processor
+    /// neither.
     #[inline(always)]
     fn digits(&mut self) -> Result<(), Fault> {
         let [b'0'..=b'9', ..] = self.rest else { return Err(Fault::Digit) };
@@ -386,7 +402,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// `true`, `false` or `null`, of which the first letter is there.
+    /// `true`, `false` or `null`, for nothing else is left that could be a value.
     #[inline(always)]
     fn literal(&mut self) -> Result<(), Fault> {
         match self.rest {
@@ -444,20 +460,6 @@ fn behind_those(mut rest: &[u8], mut such: impl FnMut(&u8) -> bool) -> &[u8] {
     while let Some((first, behind)) = rest.split_first()
         && such(first)
     {
-        rest = behind;
-    }
-    rest
-}
-
-/// What follows a long run of what is just passed over in a string, up to sixteen bytes before its end: fast, but not
-/// worth a call for a short one.
-#[inline(never)]
-fn behind_long_plain(mut rest: &[u8]) -> &[u8] {
-    while let Some((sixteen, behind)) = rest.split_first_chunk() {
-        let sixteen = u128::from_le_bytes(*sixteen);
-        if stops(sixteen as u64) | stops((sixteen >> 64) as u64) != 0 {
-            break;
-        }
         rest = behind;
     }
     rest
