@@ -93,17 +93,28 @@ impl fmt::Display for Error {
 /// # Errors
 /// The first byte, in the order of the text, that makes it something else, or nesting beyond [`DEPTH_MAX`].
 pub fn check(text: &[u8]) -> Result<(), Error> {
-    // Whether it is UTF-8 is a question that the standard library answers many bytes at a time; what is wrong
-    // before the place it names still comes first.
-    match core::str::from_utf8(text) {
-        Ok(_) => Judge { text }.text(),
-        Err(utf8) => {
-            let at = utf8.valid_up_to();
-            match (Judge { text: &text[..at] }).text() {
-                Err(earlier) if earlier.at < at => Err(earlier),
-                _ => Err(Error { at, fault: Fault::Utf8 }),
-            }
-        }
+    let mut judge = Judge { rest: text };
+    judge.text().map_err(|fault| {
+        let rest = judge.rest;
+        let at = text.len() - rest.len();
+        let fault = if rest.is_empty() {
+            Fault::End
+        } else if !begins_with_character(rest) {
+            Fault::Utf8
+        } else if at == 0 && rest.starts_with(b"\xEF\xBB\xBF") {
+            Fault::ByteOrderMark
+        } else {
+            fault
+        };
+        Error { at, fault }
+    })
+}
+
+/// Whether the UTF-8 of a whole character stands at the front.
+fn begins_with_character(bytes: &[u8]) -> bool {
+    match core::str::from_utf8(&bytes[..bytes.len().min(4)]) {
+        Ok(_) => true,
+        Err(error) => error.valid_up_to() > 0,
     }
 }
 
@@ -116,228 +127,363 @@ struct Nesting {
 }
 
 impl Nesting {
-    fn enter(&mut self, object: bool) -> bool {
+    #[inline(always)]
+    fn enter(&mut self, object: bool) -> Result<(), Fault> {
         if self.depth == DEPTH_MAX {
-            return false;
+            return Err(Fault::Depth);
         }
         self.depth += 1;
         self.objects = self.objects << 1 | u64::from(object);
-        true
+        Ok(())
     }
 
+    #[inline(always)]
     fn leave(&mut self) {
         self.depth -= 1;
         self.objects >>= 1;
     }
 
+    #[inline(always)]
     fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
+
+    /// What ends the innermost level.
+    #[inline(always)]
+    fn end(&self) -> u8 {
+        if self.in_object() { b'}' } else { b']' }
+    }
 }
 
-/// A text known to be UTF-8. Its methods take an offset where something has to begin and give the offset behind it.
+/// What was not judged yet. The methods take what they are called for from its front; where they fail, the first byte
+/// that cannot stand where it stands is at the front.
+///
+/// All that may stand outside of strings is ASCII, so whether the text is UTF-8 is looked at in strings alone, and where
+/// something is wrong. The methods are inlined whatever the compiler is told to optimise for, since the place is kept in
+/// registers only then.
 struct Judge<'t> {
-    text: &'t [u8],
+    rest: &'t [u8],
 }
 
 impl Judge<'_> {
-    fn text(&self) -> Result<(), Error> {
-        if self.text.starts_with(b"\xEF\xBB\xBF") {
-            return Err(Error { at: 0, fault: Fault::ByteOrderMark });
-        }
-        let end = self.blanks(self.value(self.blanks(0))?);
-        match self.text.get(end) {
-            None => Ok(()),
-            Some(_) => self.fail(end, Fault::Trailing),
+    fn text(&mut self) -> Result<(), Fault> {
+        self.blanks();
+        self.value()?;
+        self.blanks();
+        if self.rest.is_empty() { Ok(()) } else { Err(Fault::Trailing) }
+    }
+
+    /// Takes `byte`, or nothing.
+    #[inline(always)]
+    fn take(&mut self, byte: u8) -> bool {
+        match self.rest {
+            [first, behind @ ..] if *first == byte => {
+                self.rest = behind;
+                true
+            }
+            _ => false,
         }
     }
 
-    /// The error for what stands at `at`, or for standing at the end.
-    fn fail<T>(&self, at: usize, fault: Fault) -> Result<T, Error> {
-        let fault = if at < self.text.len() { fault } else { Fault::End };
-        Err(Error { at, fault })
-    }
-
-    fn blanks(&self, mut at: usize) -> usize {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(at) {
-            at += 1;
+    #[inline(always)]
+    fn blanks(&mut self) {
+        if let [0..=b' ', ..] = self.rest {
+            self.rest = behind_blanks(self.rest);
         }
-        at
     }
 
-    /// One value with all that is in it. Each turn of the outer loop begins a value; the inner one closes what ends
-    /// behind it.
-    fn value(&self, mut at: usize) -> Result<usize, Error> {
+    /// One value with all that is in it. Each turn of the outer loop takes a member name, a scalar or the beginning of
+    /// an array or object; the inner one closes what ends behind it.
+    #[inline(always)]
+    fn value(&mut self) -> Result<(), Fault> {
         let mut nesting = Nesting::default();
+        let mut name_is_due = false;
         loop {
-            at = match self.text.get(at) {
-                Some(b'"') => self.string(at + 1)?,
-                Some(b'{') => {
-                    if !nesting.enter(true) {
-                        return self.fail(at, Fault::Depth);
-                    }
-                    let inside = self.blanks(at + 1);
-                    if self.text.get(inside) == Some(&b'}') {
-                        nesting.leave();
-                        inside + 1
-                    } else {
-                        at = self.member_name(inside)?;
+            match self.rest {
+                [b'"', behind @ ..] => {
+                    self.rest = behind;
+                    self.string()?;
+                    if name_is_due {
+                        name_is_due = false;
+                        self.blanks();
+                        if !self.take(b':') {
+                            return Err(Fault::Colon);
+                        }
+                        self.blanks();
                         continue;
                     }
                 }
-                Some(b'[') => {
-                    if !nesting.enter(false) {
-                        return self.fail(at, Fault::Depth);
-                    }
-                    let inside = self.blanks(at + 1);
-                    if self.text.get(inside) == Some(&b']') {
-                        nesting.leave();
-                        inside + 1
-                    } else {
-                        at = inside;
+                _ if name_is_due => return Err(Fault::Name),
+                [open @ (b'{' | b'['), behind @ ..] => {
+                    let object = *open == b'{';
+                    nesting.enter(object)?;
+                    self.rest = behind;
+                    self.blanks();
+                    if !self.take(nesting.end()) {
+                        name_is_due = object;
                         continue;
                     }
+                    nesting.leave();
                 }
-                Some(b'-' | b'0'..=b'9') => self.number(at)?,
-                Some(b't') => self.literal(at, b"true")?,
-                Some(b'f') => self.literal(at, b"false")?,
-                Some(b'n') => self.literal(at, b"null")?,
-                _ => return self.fail(at, Fault::Value),
-            };
+                [b'-' | b'0'..=b'9', ..] => self.number()?,
+                _ => self.literal()?,
+            }
             loop {
                 if nesting.depth == 0 {
-                    return Ok(at);
+                    return Ok(());
                 }
-                at = self.blanks(at);
-                match (self.text.get(at), nesting.in_object()) {
-                    (Some(b','), false) => {
-                        at = self.blanks(at + 1);
-                        break;
-                    }
-                    (Some(b','), true) => {
-                        at = self.member_name(self.blanks(at + 1))?;
-                        break;
-                    }
-                    (Some(b']'), false) | (Some(b'}'), true) => {
-                        nesting.leave();
-                        at += 1;
-                    }
-                    (_, false) => return self.fail(at, Fault::ArrayNext),
-                    (_, true) => return self.fail(at, Fault::ObjectNext),
+                self.blanks();
+                if self.take(b',') {
+                    self.blanks();
+                    name_is_due = nesting.in_object();
+                    break;
                 }
+                if !self.take(nesting.end()) {
+                    return Err(if nesting.in_object() { Fault::ObjectNext } else { Fault::ArrayNext });
+                }
+                nesting.leave();
             }
         }
-    }
-
-    /// A member name, the colon, and the blanks before the value.
-    fn member_name(&self, at: usize) -> Result<usize, Error> {
-        if self.text.get(at) != Some(&b'"') {
-            return self.fail(at, Fault::Name);
-        }
-        let colon = self.blanks(self.string(at + 1)?);
-        if self.text.get(colon) != Some(&b':') {
-            return self.fail(colon, Fault::Colon);
-        }
-        Ok(self.blanks(colon + 1))
     }
 
     /// The rest of a string, behind its opening quote.
-    fn string(&self, mut at: usize) -> Result<usize, Error> {
+    #[inline(always)]
+    fn string(&mut self) -> Result<(), Fault> {
+        if self.take(b'"') {
+            return Ok(());
+        }
         loop {
-            at = self.plain(at);
-            match self.text.get(at) {
-                Some(b'"') => return Ok(at + 1),
-                Some(b'\\') => at = self.escape(at + 1)?,
-                _ => return self.fail(at, Fault::Control),
+            self.plain();
+            match self.rest {
+                [b'"', behind @ ..] => {
+                    self.rest = behind;
+                    return Ok(());
+                }
+                // Where one is, others are.
+                [b'\\', ..] => {
+                    while self.take(b'\\') {
+                        self.escape()?;
+                    }
+                }
+                [0x80..=0xFF, ..] => self.beyond_ascii()?,
+                _ => return Err(Fault::Control),
             }
         }
     }
 
-    /// The first place from `at` on that holds a quote, a backslash, a control character, or the end.
-    fn plain(&self, mut at: usize) -> usize {
-        const ONES: u64 = u64::MAX / 0xFF;
-        const HIGHS: u64 = ONES * 0x80;
-        // A byte is below n exactly when n is taken from it and its high bit turns up that was not there: eight bytes
-        // at a time. A borrow can only spoil what stands behind a byte that was found already.
-        let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGHS;
-        while let Some(eight) = self.text.get(at..).and_then(|rest| rest.first_chunk()) {
-            let word = u64::from_le_bytes(*eight);
-            let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-            let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-            let found = quote | backslash | below(word, 0x20);
-            if found != 0 {
-                return at + (found.trailing_zeros() / 8) as usize;
+    /// Passes over all up to a quote, a backslash, a control character, something beyond ASCII, or the end.
+    #[inline(always)]
+    fn plain(&mut self) {
+        let mut is_short = true;
+        while let Some((eight, behind)) = self.rest.split_first_chunk() {
+            let stops = stops(u64::from_le_bytes(*eight));
+            if stops != 0 {
+                self.rest = &self.rest[(stops.trailing_zeros() / 8) as usize..];
+                return;
             }
-            at += 8;
-        }
-        while let Some(byte) = self.text.get(at) {
-            if matches!(byte, b'"' | b'\\' | 0..0x20) {
-                break;
+            self.rest = behind;
+            // Most names end within the first eight bytes; what does not may be long.
+            if is_short {
+                is_short = false;
+                self.long_plain();
             }
-            at += 1;
         }
-        at
+        while let [b' '..=b'!' | b'#'..=b'[' | b']'..=0x7F, behind @ ..] = self.rest {
+            self.rest = behind;
+        }
+    }
+
+    /// Passes over the same, as long as there are sixteen bytes of it.
+    #[inline(always)]
+    fn long_plain(&mut self) {
+        while let Some((sixteen, behind)) = self.rest.split_first_chunk() {
+            let sixteen = u128::from_le_bytes(*sixteen);
+            if stops(sixteen as u64) | stops((sixteen >> 64) as u64) != 0 {
+                return;
+            }
+            self.rest = behind;
+        }
+    }
+
+    /// Takes characters beyond ASCII, by the table of RFC 3629 §4.
+    #[inline(always)]
+    fn beyond_ascii(&mut self) -> Result<(), Fault> {
+        loop {
+            // Only at the end of a text there are fewer than four bytes, and there zeros are as wrong as their absence.
+            let four = match self.rest.first_chunk() {
+                Some(four) => *four,
+                None => {
+                    let mut four = [0; 4];
+                    four.iter_mut().zip(self.rest).for_each(|(to, from)| *to = *from);
+                    four
+                }
+            };
+            let four = u32::from_be_bytes(four);
+            let len = match four {
+                0..0x8000_0000 => return Ok(()),
+                // Neither what two bytes could say nor a surrogate.
+                0xE000_0000..0xF000_0000
+                    if four & 0x00C0_C000 == 0x0080_8000 && !matches!(four & 0x0F20_0000, 0 | 0x0D20_0000) =>
+                {
+                    3
+                }
+                0xC200_0000..0xE000_0000 if four & 0x00C0_0000 == 0x0080_0000 => 2,
+                0xF090_0000..0xF490_0000 if four & 0x00C0_C0C0 == 0x0080_8080 => 4,
+                _ => return Err(Fault::Utf8),
+            };
+            self.rest = &self.rest[len..];
+            // Scripts with two bytes a character are written with ASCII between, as a rule, the others without.
+            if len == 2 {
+                return Ok(());
+            }
+        }
     }
 
     /// The rest of an escape, behind its backslash (RFC 8259 §7).
-    fn escape(&self, at: usize) -> Result<usize, Error> {
-        match self.text.get(at) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 1),
-            Some(b'u') => {
-                for digit in at + 1..at + 5 {
-                    if !self.text.get(digit).is_some_and(u8::is_ascii_hexdigit) {
-                        return self.fail(digit, Fault::UnicodeEscape);
+    #[inline(always)]
+    fn escape(&mut self) -> Result<(), Fault> {
+        match self.rest {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => self.rest = behind,
+            [b'u', behind @ ..] => {
+                self.rest = behind;
+                match behind.split_first_chunk() {
+                    Some((digits, behind)) if are_hexadecimal(digits) => self.rest = behind,
+                    _ => {
+                        self.rest = behind_those(behind, u8::is_ascii_hexdigit);
+                        return Err(Fault::UnicodeEscape);
                     }
                 }
-                Ok(at + 5)
             }
-            _ => self.fail(at, Fault::Escape),
+            _ => return Err(Fault::Escape),
         }
+        Ok(())
     }
 
     /// A number (RFC 8259 §6).
-    fn number(&self, mut at: usize) -> Result<usize, Error> {
-        if self.text.get(at) == Some(&b'-') {
-            at += 1;
-        }
-        if self.text.get(at) == Some(&b'0') {
-            at += 1;
-            if self.text.get(at).is_some_and(u8::is_ascii_digit) {
-                return self.fail(at, Fault::LeadingZero);
+    #[inline(always)]
+    fn number(&mut self) -> Result<(), Fault> {
+        self.take(b'-');
+        if self.take(b'0') {
+            if let [b'0'..=b'9', ..] = self.rest {
+                return Err(Fault::LeadingZero);
             }
         } else {
-            at = self.digits(at)?;
+            self.digits()?;
         }
-        if self.text.get(at) == Some(&b'.') {
-            at = self.digits(at + 1)?;
+        if self.take(b'.') {
+            self.digits()?;
         }
-        if let Some(b'e' | b'E') = self.text.get(at) {
-            at += 1;
-            if let Some(b'+' | b'-') = self.text.get(at) {
-                at += 1;
+        if let [b'e' | b'E', behind @ ..] = self.rest {
+            self.rest = behind;
+            if let [b'+' | b'-', behind @ ..] = self.rest {
+                self.rest = behind;
             }
-            at = self.digits(at)?;
+            self.digits()?;
         }
-        Ok(at)
+        Ok(())
     }
 
-    fn digits(&self, mut at: usize) -> Result<usize, Error> {
-        if !self.text.get(at).is_some_and(u8::is_ascii_digit) {
-            return self.fail(at, Fault::Digit);
+    /// Digits, one at least. They are not taken one by one because nobody can foresee how many there are, the processor
+    /// neither.
+    #[inline(always)]
+    fn digits(&mut self) -> Result<(), Fault> {
+        let [b'0'..=b'9', ..] = self.rest else { return Err(Fault::Digit) };
+        while let Some((eight, behind)) = self.rest.split_first_chunk() {
+            let others = no_digits(u64::from_le_bytes(*eight));
+            if others != 0 {
+                self.rest = &self.rest[(others.trailing_zeros() / 8) as usize..];
+                return Ok(());
+            }
+            self.rest = behind;
         }
-        while self.text.get(at).is_some_and(u8::is_ascii_digit) {
-            at += 1;
+        while let [b'0'..=b'9', behind @ ..] = self.rest {
+            self.rest = behind;
         }
-        Ok(at)
+        Ok(())
     }
 
-    fn literal(&self, at: usize, word: &[u8]) -> Result<usize, Error> {
-        for (place, letter) in (at..).zip(word) {
-            if self.text.get(place) != Some(letter) {
-                return self.fail(place, Fault::Literal);
+    /// `true`, `false` or `null`, for nothing else is left that could be a value.
+    #[inline(always)]
+    fn literal(&mut self) -> Result<(), Fault> {
+        match self.rest {
+            [b't', b'r', b'u', b'e', behind @ ..]
+            | [b'n', b'u', b'l', b'l', behind @ ..]
+            | [b'f', b'a', b'l', b's', b'e', behind @ ..] => {
+                self.rest = behind;
+                return Ok(());
             }
+            _ => {}
         }
-        Ok(at + word.len())
+        let word: &[u8] = match self.rest {
+            [b't', ..] => b"true",
+            [b'f', ..] => b"false",
+            [b'n', ..] => b"null",
+            _ => return Err(Fault::Value),
+        };
+        let mut due = word.iter();
+        self.rest = behind_those(self.rest, |found| due.next() == Some(found));
+        Err(Fault::Literal)
+    }
+}
+
+/// Whether all are hexadecimal digits, without a branch for each.
+#[inline(always)]
+fn are_hexadecimal(digits: &[u8; 4]) -> bool {
+    digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
+}
+
+const ONES: u64 = u64::MAX / 0xFF;
+const HIGHS: u64 = ONES * 0x80;
+
+/// The high bits of those of eight bytes that a string is not just passed over at: quotes, backslashes, control
+/// characters and all beyond ASCII. Only the first one is right for sure.
+#[inline(always)]
+fn stops(eight: u64) -> u64 {
+    // What is taken from a byte below it turns its high bit up. The borrow can only spoil what stands behind. With the
+    // quote in the place of the space, all below 0x21 is one of the two.
+    let control_or_quote = (eight ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (eight ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    (control_or_quote | backslash | eight) & HIGHS
+}
+
+/// The high bits of those of eight bytes that are no digits. Only the first one is right for sure.
+#[inline(always)]
+fn no_digits(eight: u64) -> u64 {
+    // Digits are 0 to 9 behind the first step, and all else is more.
+    let values = eight ^ (ONES * u64::from(b'0'));
+    (values.wrapping_add(ONES * 0x76) | values) & HIGHS
+}
+
+/// What follows the bytes at the front that are such: where something is wrong, and time does not matter.
+#[cold]
+fn behind_those(mut rest: &[u8], mut such: impl FnMut(&u8) -> bool) -> &[u8] {
+    while let Some((first, behind)) = rest.split_first()
+        && such(first)
+    {
+        rest = behind;
+    }
+    rest
+}
+
+/// What follows the blanks at the front.
+fn behind_blanks(mut rest: &[u8]) -> &[u8] {
+    loop {
+        match rest {
+            [b'\n', behind @ ..] => {
+                rest = behind;
+                // Most of what people and programs write goes on with as many spaces as it is deep.
+                while let Some((eight, behind)) = rest.split_first_chunk() {
+                    let other = u64::from_le_bytes(*eight) ^ u64::from_le_bytes(*b"        ");
+                    if other != 0 {
+                        rest = &rest[(other.trailing_zeros() / 8) as usize..];
+                        break;
+                    }
+                    rest = behind;
+                }
+            }
+            [b' ' | b'\r' | b'\t', behind @ ..] => rest = behind,
+            _ => return rest,
+        }
     }
 }
 
