@@ -110,13 +110,14 @@ fn start(arguments: &[&str]) -> (Server, ChildStdout) {
     (server, output)
 }
 
-/// Ends it, and asserts that it has counted nothing.
+/// Ends it, says what it has counted, for `benches/budget`, and asserts that it is nothing.
 fn stop(server: Server, mut output: ChildStdout) {
     server.signal(Signal::TERM);
     let (status, log) = server.wait();
     assert!(status.success(), "{log}");
     let mut counted = String::new();
     output.read_to_string(&mut counted).expect("the server said how much it allocated");
+    print!("{counted}");
     assert_eq!(counted, "0 allocations\n", "within {PATIENCE:?}:\n{log}");
 }
 
