@@ -43,7 +43,10 @@ Usage: load --address IP:PORT [OPTION...]
 
 It prints one line of JSON. `requests` are the good responses: 2xx with the right body. Latencies are in microseconds,
 without --rate from write to the last byte. `server_user_seconds` and `server_system_seconds` come from ticks and are null
-for less than half a second. If `load_cpu_seconds` is close to `seconds`, the load was the bottleneck.
+for less than half a second. If `load_cpu_seconds` is close to `seconds`, the load was the bottleneck. `server_wait_seconds`
+and `load_wait_seconds` tell for how long they could have run while others had the processor: if that is not little, the
+machine was busy with something else, and latencies tell about that too. Threads of a server on one core wait for each
+other, which counts as well.
 
 Errors of the whole run are told by kind on standard error, with an example. That a server ends a kept connection between
 two responses is none: another takes its place. After an error a connection rests for 10 ms.
