@@ -34,6 +34,8 @@ const CONNECT_TIMEOUT: u64 = 10_000_000_000;
 const REST: u64 = 10_000_000;
 /// How long there may be no response at all, at the end and, if requests are counted, before.
 const PATIENCE: u64 = 5_000_000_000;
+/// How long a server may take to end a connection when it said that it will.
+const END_PATIENCE: u64 = 1_000_000_000;
 /// Nearer than this, something due is waited for without sleeping: the system sleeps whole milliseconds.
 const AWAKE: u64 = 1_500_000;
 /// Which part of what is due has to be answered in time, or the rate was not kept.
@@ -159,6 +161,8 @@ struct Connection {
     served: bool,
     /// The server said that it ends the connection.
     closes: bool,
+    /// Since when it waits for that.
+    waits_since: u64,
     /// The requests in flight, written together.
     batch: Vec<Request>,
     answered: usize,
@@ -178,6 +182,7 @@ impl Connection {
             read_closed: false,
             served: false,
             closes: false,
+            waits_since: 0,
             batch: Vec::with_capacity(pipeline),
             answered: 0,
             sent: 0,
@@ -501,6 +506,11 @@ impl<'o> Load<'o> {
     /// Who still waits has waited in vain.
     fn give_up(&mut self) {
         for connection in &self.connections {
+            let waits_for_end = connection.is_answered() && !connection.batch.is_empty();
+            if waits_for_end && self.now > connection.waits_since + END_PATIENCE {
+                let example = "the server does not end the connection, as it said it would";
+                self.figures.faults.count(Fault::Unanswered, || example.to_owned());
+            }
             for request in &connection.batch[connection.answered..] {
                 let waited = self.now.saturating_sub(request.due);
                 self.figures.faults.count(Fault::Unanswered, || format!("within {:.3} s", waited as f64 / 1e9));
@@ -708,6 +718,7 @@ impl<'o> Load<'o> {
             connection.disconnect(&self.messages);
         }
         if waits {
+            connection.waits_since = self.now;
             return;
         }
         if answered {

@@ -235,13 +235,16 @@ fn a_server_may_end_a_kept_connection_between_responses() {
         })
     };
     load_by_schedule(hasty, "--requests 20 --warmup 0 --rate 100 --connections 3", 20);
-    // One that says it would and does not is not waited for.
+    // One that says it would and does not is not waited for, but where that is what is measured.
     let reluctant = Server::start(|peer| {
         peer.request();
         peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
-        peer.request();
+        while peer.request().is_some() {}
     });
     load(reluctant.address, "--requests 20 --warmup 0 --connections 2 --pipeline 4").assert_good(20);
+    let told = load(reluctant.address, "--seconds 1.2 --warmup 0 --close --connections 2");
+    assert_eq!((told.code, &told.json["requests"], &told.json["errors"]), (1, &2.into(), &2.into()));
+    assert!(told.stderr.contains("the server does not end the connection"), "{}", told.stderr);
 }
 
 #[test]
