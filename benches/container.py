@@ -225,21 +225,25 @@ class Waits:
         self.seconds, self.lost = [], 0
 
     def run(self):
-        client = Client(self.port) if self.kept else None
+        client = None
         # Not in step with the tenths of a second in which the CPU is given.
         every = 1.003 / self.a_second
         begun = time.monotonic()
         for number in range(SECONDS * self.a_second):
             due = begun + number * every
             time.sleep(max(0, due - time.monotonic()))
+            kept = self.kept
             try:
-                with contextlib.nullcontext(client) if client else Client(self.port) as connection:
-                    connection.ask(self.request)
+                client = client or Client(self.port)
+                client.ask(self.request)
                 self.seconds.append(time.monotonic() - due)
             except (OSError, Refused) as error:
                 self.lost += 1
+                kept = False
                 failures.append(f"a request was not answered: {error}")
-                client = client and Client(self.port)
+            if client and not kept:
+                client.socket.close()
+                client = None
 
     def row(self, what):
         waits = sorted(self.seconds) or [PATIENCE]
