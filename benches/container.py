@@ -77,9 +77,12 @@ class Client:
 
 HEAD = "Host: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n"
 GET = f"GET /status.json HTTP/1.1\r\n{HEAD}\r\n".encode()
-PROBE = f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: kube-probe/1.37\r\nConnection: close\r\n\r\n".encode()
+PROBE = (
+    "GET /health HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: kube-probe/1.37\r\nConnection: close\r\n\r\n".encode()
+)
 STATUS = json.dumps({"sync_status": "SYNCED", "more": "x" * 985}).encode()
-POST = f"POST /api/status HTTP/1.1\r\n{HEAD}Content-Type: application/json\r\nContent-Length: {len(STATUS)}\r\n\r\n".encode() + STATUS
+POST = f"POST /api/status HTTP/1.1\r\n{HEAD}Content-Type: application/json\r\n".encode()
+POST += f"Content-Length: {len(STATUS)}\r\n\r\n".encode() + STATUS
 
 
 def podman(*arguments):
@@ -179,7 +182,11 @@ def cpu_time(process):
     """Nanoseconds that the container has had, and those of the threads of the server in it."""
     file = group_file(process, "cpuacct", "cpuacct.usage", "cpu.stat")
     text = file.read_text()
-    of_group = int(text) if file.name == "cpuacct.usage" else 1000 * int(re.search(r"^usage_usec (\d+)", text, re.MULTILINE)[1])
+    of_group = (
+        int(text)
+        if file.name == "cpuacct.usage"
+        else 1000 * int(re.search(r"^usage_usec (\d+)", text, re.MULTILINE)[1])
+    )
     tasks = Path(f"/proc/{process}/task").iterdir()
     return of_group, sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
 
@@ -210,29 +217,33 @@ def at_rest():
 
 
 class Waits:
-    """How long each of the requests took that one client sent at fixed times, from when it had to be sent: who waits for
-    an answer that is late is late with the next one too, and that counts."""
+    """How long each request of one client took, from the time it was due: a client that waits for a late answer is late
+    with the next request too, and that counts."""
 
     def __init__(self, port, request, a_second, kept=True):
         self.port, self.request, self.a_second, self.kept = port, request, a_second, kept
         self.seconds, self.lost = [], 0
 
     def run(self):
-        client = Client(self.port) if self.kept else None
+        client = None
         # Not in step with the tenths of a second in which the CPU is given.
         every = 1.003 / self.a_second
         begun = time.monotonic()
         for number in range(SECONDS * self.a_second):
             due = begun + number * every
             time.sleep(max(0, due - time.monotonic()))
+            kept = self.kept
             try:
-                with contextlib.nullcontext(client) if client else Client(self.port) as connection:
-                    connection.ask(self.request)
+                client = client or Client(self.port)
+                client.ask(self.request)
                 self.seconds.append(time.monotonic() - due)
             except (OSError, Refused) as error:
                 self.lost += 1
+                kept = False
                 failures.append(f"a request was not answered: {error}")
-                client = client and Client(self.port)
+            if client and not kept:
+                client.socket.close()
+                client = None
 
     def row(self, what):
         waits = sorted(self.seconds) or [PATIENCE]
