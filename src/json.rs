@@ -661,6 +661,62 @@ mod tests {
     }
 
     #[test]
+    fn what_is_utf8_in_a_string_is_what_the_standard_library_says() {
+        let edges = [b'"', 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF];
+        for lead in 0x80..=0xFF {
+            for second in edges {
+                for third in edges {
+                    for fourth in edges {
+                        let text = [b'"', lead, second, third, fourth, b'"'];
+                        // With what a string needs behind it, and at the end of the text.
+                        for end in 2..=text.len() {
+                            let text = &text[..end];
+                            let malformed = core::str::from_utf8(text).err().map(|error| error.valid_up_to());
+                            // A quote may end the string before.
+                            let earlier = text[1..].iter().position(|byte| *byte == b'"').map(|quote| quote + 2);
+                            let due = malformed.filter(|at| earlier.is_none_or(|end| *at <= end));
+                            let found = check(text).err().filter(|error| error.fault == Fault::Utf8);
+                            assert_eq!(found.map(|error| error.at), due, "{}", text.escape_ascii());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_is_what_it_is_wherever_it_stands_in_a_word() {
+        for byte in 0..=0x7F {
+            for before in 0..40 {
+                let at = before + 1;
+                let mut text = [b"\"", &b"x".repeat(before)[..], &[byte], b"zzzzzzzzzzzzzzzzzzzz\""].concat();
+                let due = match byte {
+                    0..0x20 => Some((at, Fault::Control)),
+                    b'"' => Some((at + 1, Fault::Trailing)),
+                    b'\\' => Some((at + 1, Fault::Escape)),
+                    _ => None,
+                };
+                assert_eq!(check(&text).err().map(|error| (error.at, error.fault)), due, "{}", text.escape_ascii());
+
+                text = [&b"1".repeat(at)[..], &[byte], b" ,                    "].concat();
+                let due = match byte {
+                    b'0'..=b'9' | b' ' | b'\n' | b'\r' | b'\t' => (at + 2, Fault::Trailing),
+                    b'.' | b'e' | b'E' => (at + 1, Fault::Digit),
+                    _ => (at, Fault::Trailing),
+                };
+                assert_eq!(check(&text).map_err(|error| (error.at, error.fault)), Err(due), "{}", text.escape_ascii());
+
+                text = [b"\n", &b" ".repeat(before)[..], &[byte], b"                     "].concat();
+                let blank = matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+                if !blank && !byte.is_ascii_digit() {
+                    let found = check(&text).expect_err("not a value").at;
+                    assert!(found == at || (b"-[{\"tfn".contains(&byte) && found > at), "{}", text.escape_ascii());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn nesting_ends_at_64_levels_and_never_recurses() {
         let nested = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
         assert_eq!(check(&nested(64)), Ok(()));
