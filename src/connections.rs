@@ -326,6 +326,12 @@ impl<'s> Connections<'s> {
         self.connections[id].owes()
     }
 
+    /// Whether the head of the request behind the one that is answered is here too: then another response follows at
+    /// once, unless that is a post without its body.
+    pub fn has_next(&self, id: usize) -> bool {
+        self.inboxes[id].windows(4).any(|bytes| bytes == b"\r\n\r\n")
+    }
+
     /// See [`Connection::sent`].
     pub fn sent(&mut self, id: usize, bytes: usize, unread: bool, turn: &mut Turn<'_>) {
         self.connections[id].sent(&mut self.inboxes[id], bytes, unread, &mut self.shared, turn);

@@ -5,7 +5,7 @@
 //! costs three system calls: wait, receive, send.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +15,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustix::process::{Resource, getrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::connection::{Next, Turn};
 use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
 use crate::http::head::HEAD_MAX;
+use crate::http::response::RESPONSE_MAX;
 use crate::log::Log;
 use crate::store::Trouble;
 use crate::worker::{Places, Worker, WorkerError};
@@ -44,14 +46,22 @@ const ACCEPTS_MAX: usize = 64;
 const STEPS_MAX: usize = 16;
 /// What the system is told to hold at most, in bytes, of what a connection is sent and does not take; it holds twice as
 /// much (socket(7), SO_SNDBUF). A container's limit on memory counts that (cgroups v2), and who sends above the limit is
-/// killed: so some hundred who do not read must not cost megabytes. One call sends up to 64 KiB all the same, for the
-/// system looks at the limit only before it begins with as many. Only a response of some hundred bytes more, head
-/// included, takes two, and over the loopback, where those 64 KiB are one segment, waits 40 ms for its acknowledgement.
+/// killed: so some hundred who do not read must not cost megabytes. One call sends up to [`PIECE`] bytes all the same, for
+/// the system looks at the limit only before it begins with as many.
 const SEND_BUFFER: usize = 8 << 10;
-/// The same where a status may have more than those 64 KiB. Several calls have to fit then, or each would wait like that.
+/// The same where a status may have more than [`SEND_AT_ONCE`] bytes, and several such pieces have to be on their way, or
+/// each would wait for the acknowledgement of the one before.
 const SEND_BUFFER_LARGE: usize = 128 << 10;
 /// Up to how many bytes of a status the smaller one does.
 const SEND_AT_ONCE: usize = 64 << 10;
+/// How many bytes the system puts together for one sending (GSO), with whatever segments: 64 KiB without the headers, in
+/// whole segments.
+const PIECE: usize = 64_000;
+/// By how much a response may have more than that, for its beginning to be sent first: that is little, so the system
+/// takes a whole piece behind it. The other way round, the end would not fit behind the piece, and over the loopback,
+/// where that is one segment, wait 40 ms for its acknowledgement.
+const PIECE_EXCESS: usize = 4 << 10;
+const _: () = assert!(SEND_AT_ONCE + RESPONSE_MAX < PIECE + PIECE_EXCESS && PIECE_EXCESS < SEND_BUFFER);
 /// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
 /// not mean that there is no more.
 const READ_MAX: usize = 64 << 10;
@@ -130,6 +140,8 @@ struct Socket {
     /// The peer has ended: only a read that gives nothing says that all was read.
     read_closed: bool,
     no_delay: bool,
+    /// The system holds back what it was given, for there was more to come.
+    corked: bool,
     queued: bool,
 }
 
@@ -503,9 +515,22 @@ impl<'s> Server<'s> {
 
     /// Says whether all was done that could be.
     fn serve(&mut self, id: usize, share: Share) -> bool {
+        let done = self.take_steps(id, share);
+        let Socket { stream, no_delay, corked, .. } = &mut self.sockets[id];
+        if let Some(stream) = stream.as_ref().filter(|_| *corked) {
+            // What was to come did not. This sends what was held back, however often it is said (tcp(7)).
+            *no_delay = stream.set_nodelay(true).is_ok();
+            *corked = false;
+        }
+        done
+    }
+
+    /// The same, but for what the system was told to hold back.
+    fn take_steps(&mut self, id: usize, share: Share) -> bool {
         let mut sends = 0;
         for _ in 0..STEPS_MAX {
-            let Socket { stream: Some(stream), readable, writable, read_closed, no_delay, .. } = &mut self.sockets[id]
+            let Socket { stream: Some(stream), readable, writable, read_closed, no_delay, corked, .. } =
+                &mut self.sockets[id]
             else {
                 return true;
             };
@@ -519,17 +544,17 @@ impl<'s> Server<'s> {
                         return false;
                     }
                     let wanted = at_most.min(READ_MAX);
-                    match stream.read(&mut self.buffer[..wanted]) {
-                        Ok(0) => {
+                    match rustix::net::recv(&*stream, &mut self.buffer[..wanted], RecvFlags::empty()) {
+                        Ok((0, _)) => {
                             *readable = false;
                             self.connections.end_of_input(id, &mut turn);
                         }
-                        Ok(bytes) => {
+                        Ok((bytes, _)) => {
                             *readable = bytes == wanted || *read_closed;
                             self.connections.receive(id, &self.buffer[..bytes], &mut turn);
                             self.close_overdue_readers();
                         }
-                        Err(error) if goes_on(&error, readable) => {}
+                        Err(error) if goes_on(error, readable) => {}
                         Err(_) => {
                             self.close(id);
                             return true;
@@ -541,16 +566,18 @@ impl<'s> Server<'s> {
                         return true;
                     }
                     // A second piece would wait for the acknowledgement of the first.
-                    if sends > 0 && !*no_delay {
+                    if sends > 0 && !*corked && !*no_delay {
                         *no_delay = stream.set_nodelay(true).is_ok();
                     }
                     sends += 1;
-                    match send(stream, self.connections.output(id)) {
+                    let more = self.connections.has_next(id);
+                    match send(stream, self.connections.output(id), more) {
                         Ok(bytes) => {
+                            *corked = more;
                             self.connections.sent(id, bytes, *readable, &mut turn);
                             self.close_overdue_readers();
                         }
-                        Err(error) if goes_on(&error, writable) => {}
+                        Err(error) if goes_on(error, writable) => {}
                         Err(_) => {
                             self.close(id);
                             return true;
@@ -619,20 +646,35 @@ fn next(queue: &mut Queue, sockets: &mut [Socket]) -> Option<usize> {
 }
 
 /// Whether a socket is still of use after this error; `ready` says then whether it is ready for the same call.
-fn goes_on(error: &io::Error, ready: &mut bool) -> bool {
-    match error.kind() {
-        ErrorKind::WouldBlock => *ready = false,
-        ErrorKind::Interrupted => {}
+fn goes_on(error: Errno, ready: &mut bool) -> bool {
+    match error {
+        Errno::AGAIN => *ready = false,
+        Errno::INTR => {}
         _ => return false,
     }
     true
 }
 
-/// Sends as much as the socket takes, in one call.
-fn send(stream: &mut TcpStream, parts: [&[u8]; 3]) -> io::Result<usize> {
-    match parts {
-        [only, [], []] => stream.write(only),
-        parts => stream.write_vectored(&parts.map(IoSlice::new)),
+/// Sends as much as the socket takes of one piece, in one call. With `more` another response follows at once, which the
+/// system may wait for.
+fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool) -> Result<usize, Errno> {
+    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+    match first_piece(parts) {
+        [only, [], []] => rustix::net::send(stream, only, flags),
+        parts => rustix::net::sendmsg(stream, &parts.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags),
+    }
+}
+
+/// What of these bytes is sent first: all, unless they are a little more than one piece.
+fn first_piece(parts: [&[u8]; 3]) -> [&[u8]; 3] {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    match bytes.checked_sub(PIECE) {
+        Some(mut excess @ 1..=PIECE_EXCESS) => parts.map(|part| {
+            let begin = &part[..part.len().min(excess)];
+            excess -= begin.len();
+            begin
+        }),
+        _ => parts,
     }
 }
 

@@ -796,6 +796,50 @@ fn a_thousand_pipelined_requests_are_answered_in_order() {
     assert_end(&mut client, Open);
 }
 
+/// The least of some times, so that others who use the processor do not matter.
+fn least(times: usize, mut what: impl FnMut()) -> Duration {
+    let time = |_| {
+        let begun = Instant::now();
+        what();
+        begun.elapsed()
+    };
+    (0..times).map(time).min().expect("there are some")
+}
+
+#[test]
+fn a_response_does_not_wait_for_the_acknowledgement_of_its_own_beginning() {
+    // Who receives may take 40 ms for it. Of these sizes some are a little more than the system sends in one piece, and
+    // one takes several pieces.
+    for (size, limit) in
+        [(63_000, 65_536), (64_000, 65_536), (65_000, 65_536), (65_536, 65_536), (200_000, 1 << 20), (1 << 20, 1 << 20)]
+    {
+        let server = Server::start(&["--max-bytes", &limit.to_string()]);
+        let status = common::status_of(size);
+        let mut client = server.connect();
+        assert_eq!(client.post(&status).code, 200);
+        let get = least(10, || assert_eq!(client.get("/status.json").content, status));
+        assert!(get < Duration::from_millis(30), "a GET of {size} bytes takes {get:?}");
+        let post = least(10, || assert_eq!(client.post(&status).code, 200));
+        assert!(post < Duration::from_millis(30), "a POST of {size} bytes takes {post:?}");
+    }
+}
+
+#[test]
+fn a_response_does_not_wait_for_a_request_that_is_not_whole() {
+    // Who waits for more to send may do so for 200 ms.
+    let server = Server::start(&[]);
+    let get = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let whole = String::from_utf8(post_request(b"{}")).unwrap();
+    let post = whole.strip_suffix("{}").expect("it ends with its body");
+    for rest in ["GET", &get[..get.len() - 1], post, &whole[..whole.len() - 1]] {
+        let answered = least(5, || {
+            let mut client = server.begin([get, get, rest].concat().as_bytes());
+            assert_eq!([client.response().code, client.response().code], [200, 200]);
+        });
+        assert!(answered < Duration::from_millis(100), "before {rest:?}: {answered:?}");
+    }
+}
+
 #[test]
 fn large_requests_are_pipelined_too() {
     let server = Server::start(&[]);
