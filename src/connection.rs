@@ -572,10 +572,12 @@ impl Connection {
     /// Its body is the current status.
     pub(crate) fn accepted(&mut self, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
         self.body = None;
-        self.content = Some(shared.snapshots.pin_current());
-        self.frame = Frame::Envelope;
         let manner = self.manner(&Request::POST, shared, turn.date);
-        let content = render::accepted(&mut self.rendered, self.received as usize, manner);
+        let (content, whole) = render::accepted(&mut self.rendered, shared.snapshots.current().bytes(), manner);
+        if !whole {
+            self.content = Some(shared.snapshots.pin_current());
+            self.frame = Frame::Envelope;
+        }
         self.answered(&Request::POST, Code::Ok, content, shared, turn);
     }
 

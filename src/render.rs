@@ -32,7 +32,9 @@ pub fn prepare(status: &[u8], etag: &ETag, out: &mut Rendered) -> usize {
 
 /// The fields that a 200 and a 304 have in common (RFC 9110 §15.4.5).
 fn status_fields<const N: usize>(writer: &mut Writer<'_, N>, status: &[u8], etag: &ETag) {
-    writer.content(JSON, status.len()).field("ETag", etag.as_bytes()).field("Cache-Control", b"no-cache");
+    writer.json(status.len()).put(b"ETag: ");
+    writer.put(etag.as_bytes());
+    writer.put(b"\r\nCache-Control: no-cache\r\n");
 }
 
 /// Renders `content`; the `current` status itself is not copied. Gives the status code and the bytes of content that
@@ -52,7 +54,7 @@ pub fn content(out: &mut Rendered, content: Content, current: &Slot, manner: Man
         }
         Content::Text(text) => {
             let mut writer = Writer::new(out, Code::Ok);
-            writer.content(JSON, text.len()).field("Cache-Control", b"no-store").end(date, persistence);
+            writer.json(text.len()).field("Cache-Control", b"no-store").end(date, persistence);
             if !head_only {
                 writer.put(text);
             }
@@ -68,14 +70,20 @@ pub fn content(out: &mut Rendered, content: Content, current: &Slot, manner: Man
     (code, if head_only { 0 } else { bytes })
 }
 
-/// Renders the answer to a POST up to the status of `bytes` bytes. Behind that has to come [`ENVELOPE_END`]. Gives the
-/// bytes of content that the whole response has.
-pub fn accepted(out: &mut Rendered, bytes: usize, manner: Manner<'_>) -> usize {
-    let content = ENVELOPE_START.len() + bytes + ENVELOPE_END.len();
+/// Renders the answer to the POST of `status`: whole if there is room for it, for to copy some hundred bytes costs less
+/// than to send several pieces, else up to the status, and [`ENVELOPE_END`] has to come behind that. Gives the bytes of
+/// content that the whole response has, and whether it is rendered whole.
+pub fn accepted(out: &mut Rendered, status: &[u8], manner: Manner<'_>) -> (usize, bool) {
+    let content = ENVELOPE_START.len() + status.len() + ENVELOPE_END.len();
     let mut writer = Writer::new(out, Code::Ok);
-    writer.content(JSON, content).end(manner.date, manner.persistence);
+    writer.json(content).end(manner.date, manner.persistence);
     writer.put(ENVELOPE_START);
-    content
+    let whole = status.len() + ENVELOPE_END.len() <= writer.room();
+    if whole {
+        writer.put(status);
+        writer.put(ENVELOPE_END);
+    }
+    (content, whole)
 }
 
 /// Renders the answer to a request that cannot have what it wishes. Gives the bytes of content in it.
@@ -83,7 +91,7 @@ pub fn problem(out: &mut Rendered, problem: &Problem, manner: Manner<'_>) -> usi
     let content = ErrorContent::new(problem);
     let content = content.as_bytes();
     let mut writer = Writer::new(out, problem.code());
-    writer.content(JSON, content.len());
+    writer.json(content.len());
     if let Some((name, value)) = problem.field() {
         writer.field(name, value);
     }
@@ -98,8 +106,27 @@ pub fn problem(out: &mut Rendered, problem: &Problem, manner: Manner<'_>) -> usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::response::RESPONSE_MAX;
     use crate::snapshot::HEAD_ROOM;
     use crate::status::STATUS_CAPACITY;
+
+    #[test]
+    fn the_answer_to_a_post_is_rendered_whole_as_long_as_there_is_room() {
+        let manner = Manner { date: &Date::BLANK, persistence: Persistence::KeepAlive, head_only: false };
+        let mut wholes = std::vec::Vec::new();
+        for bytes in 0..RESPONSE_MAX {
+            let status = std::vec![b' '; bytes];
+            let mut out = Rendered::new();
+            let (content, whole) = accepted(&mut out, &status, manner);
+            let rest = if whole { std::vec![] } else { [&status, ENVELOPE_END].concat() };
+            let response = [&out, &rest[..]].concat();
+            let head = response.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+            assert_eq!(response.len() - head, content);
+            assert_eq!(response[head..], [ENVELOPE_START, &status, ENVELOPE_END].concat());
+            wholes.push(whole);
+        }
+        assert!(wholes[400] && wholes.is_sorted_by(|a, b| a >= b) && !wholes[RESPONSE_MAX - 1]);
+    }
 
     #[test]
     fn the_head_in_front_of_a_status_has_room_there_and_names_the_place_of_its_date() {

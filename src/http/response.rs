@@ -55,23 +55,29 @@ impl Code {
         self as u16
     }
 
-    fn status_line(self) -> &'static [u8] {
+    /// The status line, and the field that every response has.
+    fn beginning(self) -> &'static [u8] {
+        macro_rules! beginning {
+            ($line:literal) => {
+                concat!("HTTP/1.1 ", $line, "\r\nX-Content-Type-Options: nosniff\r\n").as_bytes()
+            };
+        }
         match self {
-            Code::Ok => b"HTTP/1.1 200 OK\r\n",
-            Code::NoContent => b"HTTP/1.1 204 No Content\r\n",
-            Code::NotModified => b"HTTP/1.1 304 Not Modified\r\n",
-            Code::BadRequest => b"HTTP/1.1 400 Bad Request\r\n",
-            Code::NotFound => b"HTTP/1.1 404 Not Found\r\n",
-            Code::MethodNotAllowed => b"HTTP/1.1 405 Method Not Allowed\r\n",
-            Code::RequestTimeout => b"HTTP/1.1 408 Request Timeout\r\n",
-            Code::UriTooLong => b"HTTP/1.1 414 URI Too Long\r\n",
-            Code::UnsupportedMediaType => b"HTTP/1.1 415 Unsupported Media Type\r\n",
-            Code::ExpectationFailed => b"HTTP/1.1 417 Expectation Failed\r\n",
-            Code::RequestHeaderFieldsTooLarge => b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
-            Code::NotImplemented => b"HTTP/1.1 501 Not Implemented\r\n",
-            Code::ServiceUnavailable => b"HTTP/1.1 503 Service Unavailable\r\n",
-            Code::HttpVersionNotSupported => b"HTTP/1.1 505 HTTP Version Not Supported\r\n",
-            Code::InsufficientStorage => b"HTTP/1.1 507 Insufficient Storage\r\n",
+            Code::Ok => beginning!("200 OK"),
+            Code::NoContent => beginning!("204 No Content"),
+            Code::NotModified => beginning!("304 Not Modified"),
+            Code::BadRequest => beginning!("400 Bad Request"),
+            Code::NotFound => beginning!("404 Not Found"),
+            Code::MethodNotAllowed => beginning!("405 Method Not Allowed"),
+            Code::RequestTimeout => beginning!("408 Request Timeout"),
+            Code::UriTooLong => beginning!("414 URI Too Long"),
+            Code::UnsupportedMediaType => beginning!("415 Unsupported Media Type"),
+            Code::ExpectationFailed => beginning!("417 Expectation Failed"),
+            Code::RequestHeaderFieldsTooLarge => beginning!("431 Request Header Fields Too Large"),
+            Code::NotImplemented => beginning!("501 Not Implemented"),
+            Code::ServiceUnavailable => beginning!("503 Service Unavailable"),
+            Code::HttpVersionNotSupported => beginning!("505 HTTP Version Not Supported"),
+            Code::InsufficientStorage => beginning!("507 Insufficient Storage"),
         }
     }
 }
@@ -98,8 +104,7 @@ impl<'o, const N: usize> Writer<'o, N> {
     pub fn new(out: &'o mut heapless::Vec<u8, N>, code: Code) -> Self {
         out.clear();
         let mut writer = Writer { out };
-        writer.put(code.status_line());
-        writer.put(b"X-Content-Type-Options: nosniff\r\n");
+        writer.put(code.beginning());
         writer
     }
 
@@ -120,10 +125,13 @@ impl<'o, const N: usize> Writer<'o, N> {
         self
     }
 
-    /// Adds the type and the length, in bytes, of the content.
-    pub fn content(&mut self, media_type: &[u8], length: usize) -> &mut Self {
+    /// Adds that the content is JSON, and its length in bytes.
+    pub fn json(&mut self, length: usize) -> &mut Self {
         let mut digits = [0; 20];
-        self.field("Content-Type", media_type).field("Content-Length", decimal(length, &mut digits))
+        self.put(b"Content-Type: application/json\r\nContent-Length: ");
+        self.put(decimal(length, &mut digits));
+        self.put(b"\r\n");
+        self
     }
 
     /// Adds what is known only when the response is sent, and ends the head. Gives where in it the date stands.
@@ -144,7 +152,13 @@ impl<'o, const N: usize> Writer<'o, N> {
         });
     }
 
-    /// Adds content behind the head, or any other bytes.
+    /// How many bytes there is room for.
+    pub fn room(&self) -> usize {
+        N - self.out.len()
+    }
+
+    /// Adds content behind the head, or any other bytes. Few large ones are better than many small ones: to copy has a
+    /// cost of its own.
     pub fn put(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes).expect("RESPONSE_MAX has room for the longest response; a test renders it");
     }
@@ -214,10 +228,7 @@ mod tests {
         assert_eq!(content.as_bytes().len(), MESSAGE_MAX + r#"{"success":false,"message":""}"#.len());
         let mut out = Rendered::new();
         let mut writer = Writer::new(&mut out, Code::RequestHeaderFieldsTooLarge);
-        writer
-            .content(JSON, content.as_bytes().len())
-            .field("Allow", b"GET, HEAD, OPTIONS, POST")
-            .field("Retry-After", b"1");
+        writer.json(content.as_bytes().len()).field("Allow", b"GET, HEAD, OPTIONS, POST").field("Retry-After", b"1");
         writer.end(&DATE, Persistence::KeepAlive);
         writer.put(content.as_bytes());
         assert!(out.len() < RESPONSE_MAX, "{}", out.len());
@@ -226,7 +237,7 @@ mod tests {
     #[test]
     fn a_head_is_lines_that_end_with_an_empty_one() {
         let mut out = Rendered::new();
-        Writer::new(&mut out, Code::Ok).content(JSON, 1_048_576).end(&DATE, Persistence::Close);
+        Writer::new(&mut out, Code::Ok).json(1_048_576).end(&DATE, Persistence::Close);
         let expected = "HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n\
             Content-Length: 1048576\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n";
         assert_eq!(core::str::from_utf8(&out), Ok(expected));
