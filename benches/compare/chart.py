@@ -83,14 +83,14 @@ class Log:
 
 def bars(title, description, panels):
     """Panels of horizontal bars, one below the other. A panel: title, note, bars of (name, value, label, whether ours),
-    whether its scale is logarithmic, and how to label a tick of that."""
+    and where its scale is logarithmic the base of that, and how to label a tick."""
     left, right, step, thick = 190, WIDTH - 150, 24, 15
     parts, y = [], 34
     for panel in panels:
         parts += [text(24, y, panel["title"], "title"), text(24, y + 19, panel["note"], "note")]
         y += 34
         values = [value for _, value, _, _ in panel["bars"]]
-        scale = Log(values) if panel.get("log") else Linear(values)
+        scale = Log(values, panel["log"]) if "log" in panel else Linear(values)
         bottom = y + step * len(values)
         for tick in scale.ticks:
             x = left + scale(tick) * (right - left)
@@ -111,7 +111,7 @@ def bars(title, description, panels):
 
 def lines(title, description, panels):
     """Panels of lines side by side. A panel: title, note, series of (name, whether ours, points), the values on the x axis that
-    are labelled, how to label them and the y axis, and whether that is logarithmic."""
+    are labelled, how to label them and the y axis, and where that is logarithmic its base."""
     gap, top, bottom = 74, 72, 300
     wide = (WIDTH - gap * len(panels) - 30) / len(panels)
     parts = []
@@ -120,7 +120,7 @@ def lines(title, description, panels):
         xs = [x for _, _, points in panel["series"] for x, _ in points]
         ys = [y for _, _, points in panel["series"] for _, y in points]
         first, last = math.log(min(xs)), math.log(max(xs))
-        vertical = Log(ys) if panel.get("log") else Steps(ys)
+        vertical = Log(ys, panel["log"]) if "log" in panel else Steps(ys)
 
         def place(x, y):
             return left + (math.log(x) - first) / (last - first) * wide, bottom - vertical(y) * (bottom - top)

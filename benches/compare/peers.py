@@ -246,17 +246,18 @@ def tools():
     return load, TARGET / "release/limit"
 
 
-def all_peers(limit):
+def all_peers(limit, tiny=True):
     stable = "cargo", "build", "--release", "--target", STATIC
     ours, missing = build(*stable, wanted=ROOT / f"target/{STATIC}/release/gitops-status-server")
     if missing:
         raise Failed(f"the server is {missing}")
-    tiny = build("./build-tiny", wanted=ROOT / f"target/tiny/{STATIC}/release/gitops-status-server")
+    small = ROOT / f"target/tiny/{STATIC}/release/gitops-status-server"
+    small = build("./build-tiny", wanted=small) if tiny else (small, "not built")
     cache = {"@cache@": "open_file_cache max=1000; open_file_cache_valid 60s;"}
     packaged = "one worker, as Debian packages it"
     return [
         Ours("ours", "this server", "static, by stable Rust", ours, None),
-        Ours("tiny", "this server, tiny", "static, all built for size", *tiny),
+        Ours("tiny", "this server, tiny", "static, all built for size", *small),
         Limit(limit),
         Nginx("nginx", "nginx", packaged, "nginx", nginx_version, {"@cache@": ""}),
         Nginx("tuned", "nginx, tuned", "the same with open_file_cache", "nginx", nginx_version, cache),
@@ -392,6 +393,14 @@ class Run:
 
     def descriptors(self):
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
+
+    def settled_descriptors(self):
+        """The same, when the connections of a load that has ended are closed."""
+        least = self.descriptors()
+        for _ in range(20):
+            time.sleep(0.02)
+            least = min(least, self.descriptors())
+        return least
 
     def disk(self):
         """The bytes of all files that are its program: what its processes map, and what was read in to run it."""

@@ -211,11 +211,10 @@ def picture(results):
             "title": "Resident memory after load",
             "note": "all processes, logarithmic scale; less is better",
             "bars": memory,
-            "log": True,
+            "log": 4,
             "tick": lambda value: figures.size(round(value)),
         },
     ]
-    panels[2]["base"] = 4
     told = "; ".join(
         f"{panel['title']}: " + ", ".join(f"{name} {label}" for name, _, label, _ in panel["bars"]) for panel in panels
     )
