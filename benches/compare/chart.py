@@ -10,18 +10,22 @@ STYLE = """
     .title { font-size: 15px; font-weight: 600; }
     .note { font-size: 12px; fill: #59636e; }
     .strong { font-weight: 600; }
+    .over { paint-order: stroke; stroke: #ffffff; stroke-width: 5px; stroke-linejoin: round; }
     .grid { stroke: #d1d9e0; stroke-width: 1; }
     .ours { fill: #1a7f37; }
     .peer { fill: #8c959f; }
+    .limit { fill: none; stroke: #59636e; stroke-dasharray: 4 3; }
     .line-ours { stroke: #1a7f37; fill: none; stroke-width: 2.5; stroke-linejoin: round; }
     .line-peer { stroke: #8c959f; fill: none; stroke-width: 2.5; stroke-linejoin: round; }
     @media (prefers-color-scheme: dark) {
       .card { fill: #0d1117; stroke: #3d444d; }
       text { fill: #f0f6fc; }
       .note { fill: #9198a1; }
+      .over { stroke: #0d1117; }
       .grid { stroke: #3d444d; }
       .ours { fill: #3fb950; }
       .peer { fill: #656c76; }
+      .limit { stroke: #9198a1; }
       .line-ours { stroke: #3fb950; }
       .line-peer { stroke: #9198a1; }
     }
@@ -82,9 +86,9 @@ class Log:
 
 
 def bars(title, description, panels):
-    """Panels of horizontal bars, one below the other. A panel: title, note, bars of (name, value, label, whether ours),
-    and where its scale is logarithmic the base of that, and how to label a tick."""
-    left, right, step, thick = 190, WIDTH - 150, 24, 15
+    """Panels of horizontal bars, one below the other. A panel: title, note, bars of (name, value, label, style: ours,
+    peer or limit), and where its scale is logarithmic the base of that, and how to label a tick."""
+    left, right, step, thick = 160, WIDTH - 120, 24, 15
     parts, y = [], 34
     for panel in panels:
         parts += [text(24, y, panel["title"], "title"), text(24, y + 19, panel["note"], "note")]
@@ -95,28 +99,30 @@ def bars(title, description, panels):
         for tick in scale.ticks:
             x = left + scale(tick) * (right - left)
             parts += [line(x, y, x, bottom), text(x, bottom + 15, panel["tick"](tick), "note", "middle")]
-        for at, (name, value, label, ours) in enumerate(panel["bars"]):
+        for at, (name, value, label, style) in enumerate(panel["bars"]):
             middle = y + step * at + step / 2
             long = max(1.5, scale(value) * (right - left))
-            strong = "strong" if ours else ""
+            strong = "strong" if style == "ours" else ""
             parts += [
                 text(left - 10, middle + 4.5, name, strong, "end"),
-                f'<rect class="{"ours" if ours else "peer"}" x="{left}" y="{middle - thick / 2:.1f}" '
+                f'<rect class="{style}" x="{left}" y="{middle - thick / 2:.1f}" '
                 f'width="{long:.1f}" height="{thick}" rx="2"/>',
-                text(left + long + 8, middle + 4.5, label, strong),
+                text(left + long + 8, middle + 4.5, label, f"over {strong}".strip()),
             ]
         y = bottom + (50 if scale.ticks else 36)
     return document(y - 16, title, description, parts)
 
 
 def lines(title, description, panels):
-    """Panels of lines side by side. A panel: title, note, series of (name, whether ours, points), the values on the x axis that
+    """Panels of lines, two beside each other. A panel: title, note, series of (name, whether ours, points), the values on the x axis that
     are labelled, how to label them and the y axis, and where that is logarithmic its base."""
-    gap, top, bottom = 74, 72, 300
-    wide = (WIDTH - gap * len(panels) - 30) / len(panels)
+    gap, row, beside = 74, 330, 2
+    wide = (WIDTH - gap * beside - 30) / beside
     parts = []
     for at, panel in enumerate(panels):
-        left = gap + at * (wide + gap)
+        left = gap + at % beside * (wide + gap)
+        start = at // beside * row
+        top, bottom = start + 72, start + 280
         xs = [x for _, _, points in panel["series"] for x, _ in points]
         ys = [y for _, _, points in panel["series"] for _, y in points]
         first, last = math.log(min(xs)), math.log(max(xs))
@@ -125,7 +131,8 @@ def lines(title, description, panels):
         def place(x, y):
             return left + (math.log(x) - first) / (last - first) * wide, bottom - vertical(y) * (bottom - top)
 
-        parts += [text(left - gap + 24, 34, panel["title"], "title"), text(left - gap + 24, 53, panel["note"], "note")]
+        parts += [text(left - gap + 24, start + 34, panel["title"], "title")]
+        parts += [text(left - gap + 24, start + 53, panel["note"], "note")]
         for tick in vertical.ticks:
             y = bottom - vertical(tick) * (bottom - top)
             parts += [line(left, y, left + wide, y), text(left - 8, y + 4, panel["y"](tick), "note", "end")]
@@ -146,8 +153,8 @@ def lines(title, description, panels):
             )
             x, y = placed[best]
             above = all(place(points[best][0], o[points[best][0]])[1] >= y for o in others if points[best][0] in o)
-            parts.append(text(x, y + (-12 if above else 22), name, "strong" if ours else "", "middle"))
-    return document(bottom + 56, title, description, parts)
+            parts.append(text(x, y + (-12 if above else 22), name, "over strong" if ours else "over", "middle"))
+    return document(row * math.ceil(len(panels) / beside) + 10, title, description, parts)
 
 
 class Steps:

@@ -40,17 +40,20 @@ class Load:
     def __init__(self, program):
         self.program = program
 
-    def start(self, run, options, expect=True):
+    def __call__(self, run, options, look=None, after=0):
+        """What it says of this run; and, before it ends but so many seconds after its start, `look` is called."""
         command = [self.program, "--address", f"127.0.0.1:{run.port}", *options]
         command += ["--cpu-of", ",".join(map(str, run.pids()))]
-        if expect and "--get" in options and run.answer == run.status:
+        if "--get" in options and run.answer == run.status:
             file = run.folder / "expected"
             file.write_bytes(run.status)
             command += ["--expect", file]
-        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def result(self, process):
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
+            if look:
+                time.sleep(after)
+                if process.poll() is None:
+                    look()
             out, err = process.communicate()
         except BaseException:
             process.kill()
@@ -60,13 +63,9 @@ class Load:
             result = json.loads(out)
         except json.JSONDecodeError:
             raise Failed(f"load ended with {process.returncode}: {err.strip() or out.strip()}") from None
-        # Wherever it was pressed, none of these came.
         if result["errors"] or process.returncode:
-            raise Failed(f"{result['errors']} of {result['requests']} requests failed {err.strip()}".strip())
+            raise Failed(f"{result['errors']} of {result['requests']} requests failed. {err.strip()}".strip())
         return result
-
-    def __call__(self, run, options, expect=True):
-        return self.result(self.start(run, options, expect))
 
 
 def get(run, connections=32, **more):

@@ -146,7 +146,7 @@ def markdown(results):
         "± half of the distance of its quartiles; this server, built static by stable Rust, is 1.00."
     )
     rows = [[known["name"], known["what"], known["version"] or "–"] for known in peers.values() if not known["missing"]]
-    parts.append(figures.table(["peer", "what it is", "version"], rows))
+    parts.append(figures.table(["peer", "what it is", "version"], rows, words=3))
     for known in peers.values():
         if known["missing"]:
             parts.append(f"**{known['name']}** is not among them: {known['missing'].strip()}")
@@ -188,15 +188,17 @@ def picture(results):
     """The three figures for which it is chosen."""
     gets, posts = results["work"]["get-1024"], results["work"]["post-200"]
 
+    styles = {OURS: "ours", "tiny": "ours", "limit": "limit"}
+
     def rates(work):
         seen = [(peer, median(work, peer, PER_CPU)) for peer in present(results, [work]) if peer != "durable"]
         return [
-            (results["peers"][peer]["name"], value, figures.number(value), peer in (OURS, "tiny"))
+            (results["peers"][peer]["name"], value, figures.number(value), styles.get(peer, "peer"))
             for peer, value in seen
         ]
 
     memory = [
-        (results["peers"][peer]["name"], found["loaded"]["pss"], figures.size(found["loaded"]["pss"]), peer in (OURS, "tiny"))
+        (results["peers"][peer]["name"], found["loaded"]["pss"], figures.size(found["loaded"]["pss"]), styles.get(peer, "peer"))
         for peer, found in results["alone"].items()
         if peer != "limit"
     ]

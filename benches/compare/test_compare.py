@@ -186,7 +186,7 @@ def test_the_picture_of_a_comparison_shows_every_peer_that_was_measured(results)
 
 
 def test_bars_are_as_long_as_what_they_show():
-    panel = {"title": "t", "note": "n", "bars": [("a", 100, "100", True), ("b", 25, "25", False)]}
+    panel = {"title": "t", "note": "n", "bars": [("a", 100, "100", "ours"), ("b", 25, "25", "peer")]}
     rects = [r for r in xml.etree.ElementTree.fromstring(chart.bars("t", "d", [panel])).iter(SVG + "rect")][1:]
     assert float(rects[0].get("width")) == pytest.approx(4 * float(rects[1].get("width")), abs=0.2)
 
@@ -199,7 +199,7 @@ def test_ticks_of_a_scale_are_round_and_hold_all_that_is_drawn():
 
 def test_the_picture_of_growth_has_a_line_for_each_server():
     def curve(values, factor):
-        return [{"at": v, report.PER_CPU: factor * 1e5 / (at + 1)} for at, v in enumerate(values)]
+        return [{"at": v, report.PER_CPU: factor * 1e5 / (at + 1), "memory": factor << 20} for at, v in enumerate(values)]
 
     given = {
         "names": {"ours": "this server", "nginx": "nginx"},
@@ -207,4 +207,4 @@ def test_the_picture_of_growth_has_a_line_for_each_server():
         "sizes": {key: curve(growth.SIZES, f) for key, f in (("ours", 2), ("nginx", 1))},
     }
     words = drawn(growth.picture(given))
-    assert words.count("this server") == 2 and words.count("nginx") == 2 and "1024" in words and "256 KiB" in words
+    assert words.count("this server") == 4 and words.count("nginx") == 4 and "1024" in words and "64 KiB" in words
