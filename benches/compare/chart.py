@@ -114,8 +114,8 @@ def bars(title, description, panels):
 
 
 def lines(title, description, panels):
-    """Panels of lines, two beside each other. A panel: title, note, series of (name, whether ours, points), the values on the x axis that
-    are labelled, how to label them and the y axis, and where that is logarithmic its base."""
+    """Panels of lines, two beside each other. A panel: title, note, series of (name, whether ours, points), the values
+    on the x axis that are labelled, how to label them and the y axis, and where that is logarithmic its base."""
     gap, row, beside = 74, 330, 2
     wide = (WIDTH - gap * beside - 30) / beside
     parts = []
@@ -147,12 +147,15 @@ def lines(title, description, panels):
             parts += [f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in placed]
             # Where there is most room beside the other lines.
             others = [dict(more) for other, _, more in panel["series"] if other != name]
-            best = max(
-                range(1, len(points) - 1) if len(points) > 2 else range(len(points)),
-                key=lambda i: min((abs(place(points[i][0], o[points[i][0]])[1] - placed[i][1]) for o in others if points[i][0] in o), default=0),
-            )
+
+            def beside_others(i):
+                x, y = points[i][0], placed[i][1]
+                return [place(x, other[x])[1] - y for other in others if x in other]
+
+            inner = range(1, len(points) - 1) if len(points) > 2 else range(len(points))
+            best = max(inner, key=lambda i: min(map(abs, beside_others(i)), default=0))
             x, y = placed[best]
-            above = all(place(points[best][0], o[points[best][0]])[1] >= y for o in others if points[best][0] in o)
+            above = all(distance >= 0 for distance in beside_others(best))
             parts.append(text(x, y + (-12 if above else 22), name, "over strong" if ours else "over", "middle"))
     return document(row * math.ceil(len(panels) / beside) + 10, title, description, parts)
 

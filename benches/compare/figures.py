@@ -50,12 +50,14 @@ def duration(seconds):
 
 
 def table(head, rows, words=1):
-    """A table in Markdown whose columns are as wide as what is in them; the first of them have words, the others numbers."""
+    """A table in Markdown, its columns as wide as what is in them; the first of them have words, the others numbers."""
     rows = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = []
     for row in [head, *rows]:
-        cells = [cell.ljust(width) if at < words else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths))]
+        cells = [
+            cell.ljust(width) if at < words else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths))
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     rule = ["-" * width if at < words else "-" * (width - 1) + ":" for at, width in enumerate(widths)]
     lines.insert(1, "| " + " | ".join(rule) + " |")

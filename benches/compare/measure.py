@@ -21,7 +21,10 @@ def cores():
     """The core of the server and that of the load."""
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) == 1:
-        print("There is one core only: load and server share it, and only figures per second of CPU mean something.", file=sys.stderr)
+        print(
+            "There is one core only: load and server share it, and only figures per second of CPU mean something.",
+            file=sys.stderr,
+        )
     return usable[0], usable[-1]
 
 
@@ -30,6 +33,8 @@ def prepare(load_core):
     os.sched_setaffinity(0, {load_core})
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # A shell starts what is to go on in the background deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
@@ -78,7 +83,9 @@ def post(run, size, connections=4, **more):
     if not file.exists():
         file.write_bytes(run.peer.content(size))
     method, path, content_type = run.peer.posts
-    return flags({"post": path, "body": file, "content_type": content_type, "method": method, "connections": connections} | more)
+    return flags(
+        {"post": path, "body": file, "content_type": content_type, "method": method, "connections": connections} | more
+    )
 
 
 def mixed(run, connections=32, **more):

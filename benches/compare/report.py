@@ -9,6 +9,32 @@ OURS = "ours"
 PER_CPU, PER_SECOND = "requests_per_cpu_second", "requests_per_second"
 
 
+def prose(words):
+    """One paragraph, however it was broken into lines."""
+    return " ".join(words.split())
+
+
+ABOUT = {
+    "GET": prose(
+        """Sizes are compared over 32 connections, and ways to connect with 4 KiB. The limit can do no more than answer kept
+        GETs. The GETs of nginx + Flask are its nginx's. Pushgateway's answers have its own metrics as well, about 9 KB."""
+    ),
+    "POST": prose(
+        """Over 4 connections, the mixed over 32. In memory, but for the pair, whose status is a file, and for this server with
+        a state directory, which has synchronised a status before it answers. To Pushgateway metrics of that size are
+        put."""
+    ),
+    "latency": prose(
+        """The rate is kept whether answers come or not, and what a request waits for its turn is counted."""
+    ),
+    "alone": prose(
+        """Each alone on the machine. Memory: of all its processes, what they share counted once (PSS) or for each (plain,
+        RSS), and after GETs over 64 connections and POSTs. On disk: the files that are mapped, of Python also the modules
+        that are imported. Start: median, from the exec. System calls: by strace, over many kept GETs, one at a time."""
+    ),
+}
+
+
 def rounds(work, peer, figure):
     """This figure of each round, or None where there are none."""
     results = work["peers"].get(peer)
@@ -71,7 +97,15 @@ def alone(results):
                 "–" if calls is None else f"{calls:.2f}",
             ]
         )
-    head = ["", "memory at rest", "memory after load", "the same, plain", "on disk", "start to first 200", "system calls a GET"]
+    head = [
+        "",
+        "memory at rest",
+        "memory after load",
+        "the same, plain",
+        "on disk",
+        "start to first 200",
+        "system calls a GET",
+    ]
     return figures.table(head, rows)
 
 
@@ -113,7 +147,16 @@ def summary(results):
                 "–" if calls is None else f"{calls:.1f}",
             ]
         )
-    head = ["", "GETs per CPU second", "POSTs per CPU second", "p99 of GETs", "memory", "on disk", "start", "system calls a GET"]
+    head = [
+        "",
+        "GETs per CPU second",
+        "POSTs per CPU second",
+        "p99 of GETs",
+        "memory",
+        "on disk",
+        "start",
+        "system calls a GET",
+    ]
     return figures.table(head, rows)
 
 
@@ -139,11 +182,14 @@ def markdown(results):
     gets = [work for work in works if work["kind"] == "get"]
     posts = [work for work in works if work["kind"] == "post"]
     parts = ["# This server and its peers"]
+    elsewhere = "another" if machine["cores"] > 1 else "the same one"
     parts.append(
-        f"By `benches/compare/run` on {machine['date']}: {machine['cpu']}, Linux {machine['kernel']}, server on one core, "
-        f"load on {'another' if machine['cores'] > 1 else 'the same one'}. {results['rounds']} rounds of "
-        f"{results['seconds']:g} s, all peers in turn in each. A ratio is the median of the rounds' ratios, "
-        "± half of the distance of its quartiles; this server, built static by stable Rust, is 1.00."
+        prose(
+            f"""By `benches/compare/run` on {machine["date"]}: {machine["cpu"]}, Linux {machine["kernel"]}, server on one core,
+            load on {elsewhere}. {results["rounds"]} rounds of {results["seconds"]:g} s, all peers in turn in each. A ratio is
+            the median of the rounds' ratios, ± half of the distance of its quartiles; this server, built static by stable
+            Rust, is 1.00."""
+        )
     )
     rows = [[known["name"], known["what"], known["version"] or "–"] for known in peers.values() if not known["missing"]]
     parts.append(figures.table(["peer", "what it is", "version"], rows, words=3))
@@ -152,8 +198,11 @@ def markdown(results):
             parts.append(f"**{known['name']}** is not among them: {known['missing'].strip()}")
     parts.append("## In short")
     parts.append(
-        "GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over 4, per second of the server's CPU: the ratio, and "
-        f"the number. {results['latency_note']} Memory is that after load."
+        prose(
+            f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over 4, per second of the server's CPU: the ratio,
+            and the number. The latency is that of GETs of 4 KiB at {results["get_rate"]} a second. Memory is that after
+            load."""
+        )
     )
     parts.append(summary(results))
     if results["bounds"]:
@@ -162,7 +211,7 @@ def markdown(results):
         if not chosen:
             continue
         parts.append(f"## {title}")
-        parts.append(results[f"{title.lower()}_note"])
+        parts.append(ABOUT[title])
         for what, figure in (("of the server's CPU", PER_CPU), ("of the clock", PER_SECOND)):
             parts.append(f"Requests per second {what}, beside this server:")
             parts.append(throughput(results, chosen, figure, relative))
@@ -177,10 +226,10 @@ def markdown(results):
     if failed:
         parts.append("Failed:\n\n" + "\n".join(failed))
     if results["latency"]:
-        parts += ["## Latency at a fixed rate", results["latency_long_note"]]
+        parts += ["## Latency at a fixed rate", ABOUT["latency"]]
         parts += [latency(results, work) for work in results["latency"].values()]
     if results["alone"]:
-        parts += ["## Memory, disk, start and system calls", results["alone_note"], alone(results)]
+        parts += ["## Memory, disk, start and system calls", ABOUT["alone"], alone(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -198,12 +247,21 @@ def picture(results):
         ]
 
     memory = [
-        (results["peers"][peer]["name"], found["loaded"]["pss"], figures.size(found["loaded"]["pss"]), styles.get(peer, "peer"))
+        (
+            results["peers"][peer]["name"],
+            found["loaded"]["pss"],
+            figures.size(found["loaded"]["pss"]),
+            styles.get(peer, "peer"),
+        )
         for peer, found in results["alone"].items()
         if peer != "limit"
     ]
     panels = [
-        {"title": "GETs per second of CPU", "note": "status of 1 KiB, 32 kept connections; more is better", "bars": rates(gets)},
+        {
+            "title": "GETs per second of CPU",
+            "note": "status of 1 KiB, 32 kept connections; more is better",
+            "bars": rates(gets),
+        },
         {
             "title": "POSTs per second of CPU",
             "note": "status of 200 bytes, 4 kept connections; more is better",

@@ -29,7 +29,7 @@ def program(name):
     return module
 
 
-run, growth = program("run"), program("growth")
+growth = program("growth")
 
 
 def load_result(per_cpu, p99=100):
@@ -56,6 +56,7 @@ def results():
         "rounds": 3,
         "seconds": 1,
         "tolerance": 0,
+        "get_rate": 2000,
         "work": {
             "get-1024": work("1 KiB", "get", ours=[100_000, 110_000, 90_000], nginx=[50_000, 55_000, 45_000]),
             "post-200": work("POST of 200 B", "post", ours=[80_000] * 3, durable=[400, 380, 420]),
@@ -67,7 +68,7 @@ def results():
             {"title": "lighttpd, GETs", "least": 1.15, "missing": None, "ratios": [1.1, 1.1, 1.2]},
             {"title": "nginx + Flask, POSTs", "least": 100, "missing": "Flask is not installed", "ratios": []},
         ],
-    } | run.NOTES
+    }
 
 
 @pytest.mark.parametrize("size", [100, 101, 128, 200, 255, 256, 1024, 4096, 61440, 65536, 1 << 20])
@@ -84,7 +85,13 @@ def test_metrics_are_about_as_large_as_a_status(size):
 
 
 def test_options_of_the_load_generator_are_flags():
-    assert measure.flags({"cpu_of": "1,2", "close": True, "seconds": 0.5}) == ["--cpu-of", "1,2", "--close", "--seconds", "0.5"]
+    assert measure.flags({"cpu_of": "1,2", "close": True, "seconds": 0.5}) == [
+        "--cpu-of",
+        "1,2",
+        "--close",
+        "--seconds",
+        "0.5",
+    ]
 
 
 def test_a_ratio_is_that_of_each_round():
@@ -100,7 +107,15 @@ def test_one_odd_round_does_not_change_the_spread():
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0, "0"), (1234567, "1 230 000"), (999.9, "1 000"), (123, "123"), (45.67, "45.7"), (1, "1.00"), (0.01234, "0.0123")],
+    [
+        (0, "0"),
+        (1234567, "1 230 000"),
+        (999.9, "1 000"),
+        (123, "123"),
+        (45.67, "45.7"),
+        (1, "1.00"),
+        (0.01234, "0.0123"),
+    ],
 )
 def test_a_number_has_three_digits(value, text):
     assert figures.number(value) == text
@@ -164,7 +179,9 @@ def drawn(svg):
     width, height = float(root.get("width")), float(root.get("height"))
     assert root.get("role") == "img" and root.get("aria-labelledby") == "title desc"
     assert root.find(SVG + "title").text and root.find(SVG + "desc").text
-    assert "<script" not in svg and "prefers-color-scheme: dark" in svg and "nan" not in svg.lower().replace("nance", "")
+    assert (
+        "<script" not in svg and "prefers-color-scheme: dark" in svg and "nan" not in svg.lower().replace("nance", "")
+    )
     for rect in root.iter(SVG + "rect"):
         assert float(rect.get("x")) + float(rect.get("width")) <= width
     words = []
@@ -199,7 +216,9 @@ def test_ticks_of_a_scale_are_round_and_hold_all_that_is_drawn():
 
 def test_the_picture_of_growth_has_a_line_for_each_server():
     def curve(values, factor):
-        return [{"at": v, report.PER_CPU: factor * 1e5 / (at + 1), "memory": factor << 20} for at, v in enumerate(values)]
+        return [
+            {"at": v, report.PER_CPU: factor * 1e5 / (at + 1), "memory": factor << 20} for at, v in enumerate(values)
+        ]
 
     given = {
         "names": {"ours": "this server", "nginx": "nginx"},
