@@ -9,6 +9,10 @@ OURS = "ours"
 PER_CPU, PER_SECOND = "requests_per_cpu_second", "requests_per_second"
 
 
+# The part of the time from which on the load was busy, and could not have asked for more.
+BUSY = 0.95
+
+
 def prose(words):
     """One paragraph, however it was broken into lines."""
     return " ".join(words.split())
@@ -16,21 +20,23 @@ def prose(words):
 
 ABOUT = {
     "GET": prose(
-        """Sizes are compared over 32 connections, and ways to connect with 4 KiB. The limit can do no more than answer kept
-        GETs. The GETs of nginx + Flask are its nginx's. Pushgateway's answers have its own metrics as well, about 9 KB."""
+        """Sizes are compared over 32 connections, and ways to connect with 4 KiB. The limit can do no more than answer
+        kept GETs. The GETs of nginx + Flask are its nginx's. Pushgateway's answers have its own metrics as well, about
+        9 KB."""
     ),
     "POST": prose(
-        """Over 4 connections, the mixed over 32. In memory, but for the pair, whose status is a file, and for this server with
-        a state directory, which has synchronised a status before it answers. To Pushgateway metrics of that size are
-        put."""
+        """Over 4 connections, the mixed over 32. In memory, but for the pair, whose status is a file, and for this
+        server with a state directory, which has synchronised a status before it answers. To Pushgateway metrics of
+        that size are put."""
     ),
     "latency": prose(
         """The rate is kept whether answers come or not, and what a request waits for its turn is counted."""
     ),
     "alone": prose(
-        """Each alone on the machine. Memory: of all its processes, what they share counted once (PSS) or for each (plain,
-        RSS), and after GETs over 64 connections and POSTs. On disk: the files that are mapped, of Python also the modules
-        that are imported. Start: median, from the exec. System calls: by strace, over many kept GETs, one at a time."""
+        """Each alone on the machine. Memory: of all its processes, what they share counted once (PSS) or for each
+        (plain, RSS), and after GETs over 64 connections and POSTs. On disk: the files that are mapped, of Python also
+        the modules that are imported. Start: median, from the exec. System calls: by strace, over many kept GETs, one
+        at a time."""
     ),
 }
 
@@ -63,7 +69,11 @@ def relative(work, peer, figure):
 
 def absolute(work, peer, figure):
     value = median(work, peer, figure)
-    return "–" if value is None else figures.number(value)
+    if value is None:
+        return "–"
+    busy = statistics.median(result["load_cpu_seconds"] / result["seconds"] for result in work["peers"][peer])
+    more = "+" if figure == PER_SECOND and busy > BUSY else ""
+    return figures.number(value) + more
 
 
 def throughput(results, works, figure, cell):
@@ -184,12 +194,10 @@ def markdown(results):
     parts = ["# This server and its peers"]
     elsewhere = "another" if machine["cores"] > 1 else "the same one"
     parts.append(
-        prose(
-            f"""By `benches/compare/run` on {machine["date"]}: {machine["cpu"]}, Linux {machine["kernel"]}, server on one core,
-            load on {elsewhere}. {results["rounds"]} rounds of {results["seconds"]:g} s, all peers in turn in each. A ratio is
-            the median of the rounds' ratios, ± half of the distance of its quartiles; this server, built static by stable
-            Rust, is 1.00."""
-        )
+        prose(f"""By `benches/compare/run` on {machine["date"]}: {machine["cpu"]}, Linux {machine["kernel"]}, server on
+            one core, load on {elsewhere}. {results["rounds"]} rounds of {results["seconds"]:g} s, all peers in turn in
+            each. A ratio is the median of the rounds' ratios, ± half of the distance of its quartiles; this server,
+            built static by stable Rust, is 1.00.""")
     )
     rows = [[known["name"], known["what"], known["version"] or "–"] for known in peers.values() if not known["missing"]]
     parts.append(figures.table(["peer", "what it is", "version"], rows, words=3))
@@ -198,11 +206,9 @@ def markdown(results):
             parts.append(f"**{known['name']}** is not among them: {known['missing'].strip()}")
     parts.append("## In short")
     parts.append(
-        prose(
-            f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over 4, per second of the server's CPU: the ratio,
-            and the number. The latency is that of GETs of 4 KiB at {results["get_rate"]} a second. Memory is that after
-            load."""
-        )
+        prose(f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over 4, per second of the server's CPU:
+            the ratio, and the number. The latency is that of GETs of 4 KiB at {results["get_rate"]} a second. Memory
+            is that after load.""")
     )
     parts.append(summary(results))
     if results["bounds"]:
@@ -215,7 +221,8 @@ def markdown(results):
         for what, figure in (("of the server's CPU", PER_CPU), ("of the clock", PER_SECOND)):
             parts.append(f"Requests per second {what}, beside this server:")
             parts.append(throughput(results, chosen, figure, relative))
-            parts.append("In numbers:")
+            more = ", and a + where the load could not ask for more" if figure == PER_SECOND else ""
+            parts.append(f"In numbers{more}:")
             parts.append(throughput(results, chosen, figure, absolute))
     failed = [
         f"- {work['title']}, {peers[peer]['name']}: {what}"

@@ -32,9 +32,10 @@ def program(name):
 growth = program("growth")
 
 
-def load_result(per_cpu, p99=100):
+def load_result(per_cpu, p99=100, load_cpu_seconds=0.5):
     latency = {"p50": p99 / 2, "p99": p99, "p999": p99 * 2, "max": p99 * 3, "mean": p99 / 2}
-    return {"requests_per_cpu_second": per_cpu, "requests_per_second": per_cpu / 2, "latency_us": latency}
+    rates = {"requests_per_cpu_second": per_cpu, "requests_per_second": per_cpu / 2}
+    return rates | {"latency_us": latency, "seconds": 1, "load_cpu_seconds": load_cpu_seconds}
 
 
 @pytest.fixture
@@ -166,6 +167,11 @@ def test_the_report_has_ratios_numbers_and_who_is_missing(results):
     assert ["1 KiB", "100 000", "50 000"] in rows
     assert ["POST of 200 B", "1.00", "0.0050 ±0.0003"] in rows
     assert ["nginx <1>", "0.50 (50 000)", "–", "100 µs", "5 MiB", "461 KiB", "3.00 ms", "3.0"] in rows
+
+
+def test_a_rate_that_the_load_bounded_is_marked(results):
+    results["work"]["get-1024"]["peers"]["nginx"] = [load_result(50_000, load_cpu_seconds=0.99)]
+    assert "| 25 000+ |" in report.markdown(results)
 
 
 def test_who_failed_is_named_with_the_reason(results):
