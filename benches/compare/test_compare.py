@@ -171,7 +171,7 @@ def test_the_report_has_ratios_numbers_and_who_is_missing(results):
 
 def test_a_rate_that_the_load_bounded_is_marked(results):
     results["work"]["get-1024"]["peers"]["nginx"] = [load_result(50_000, load_cpu_seconds=0.99)]
-    assert "| 25 000+ |" in report.markdown(results)
+    assert " 25 000+ |" in report.markdown(results)
 
 
 def test_who_failed_is_named_with_the_reason(results):
