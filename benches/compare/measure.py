@@ -77,8 +77,7 @@ def get(run, connections=32, **more):
     return flags({"get": run.peer.path, "connections": connections} | more)
 
 
-def post(run, size, connections=4, **more):
-    """Over as many connections as bodies can be on their way into this server at once."""
+def post(run, size, connections=32, **more):
     file = run.folder / f"post-{size}"
     if not file.exists():
         file.write_bytes(run.peer.content(size))

@@ -25,9 +25,9 @@ ABOUT = {
         9 KB."""
     ),
     "POST": prose(
-        """Over 4 connections, the mixed over 32. In memory, but for the pair, whose status is a file, and for this
-        server with a state directory, which has synchronised a status before it answers. To Pushgateway metrics of
-        that size are put."""
+        """This server holds four bodies that come in pieces or wait for a disk, hence the four connections. In memory,
+        but for the pair, whose status is a file, and for this server with a state directory, which has synchronised a
+        status before it answers. To Pushgateway metrics of that size are put."""
     ),
     "latency": prose(
         """The rate is kept whether answers come or not, and what a request waits for its turn is counted."""
@@ -206,9 +206,11 @@ def markdown(results):
             parts.append(f"**{known['name']}** is not among them: {known['missing'].strip()}")
     parts.append("## In short")
     parts.append(
-        prose(f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over 4, per second of the server's CPU:
+        prose(
+            f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over as many, per second of the server's CPU:
             the ratio, and the number. The latency is that of GETs of 4 KiB at {results["get_rate"]} a second. Memory
-            is that after load.""")
+            is that after load."""
+        )
     )
     parts.append(summary(results))
     if results["bounds"]:
@@ -271,7 +273,7 @@ def picture(results):
         },
         {
             "title": "POSTs per second of CPU",
-            "note": "status of 200 bytes, 4 kept connections; more is better",
+            "note": "status of 200 bytes, 32 kept connections; more is better",
             "bars": rates(posts),
         },
         {
