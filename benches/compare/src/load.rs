@@ -33,11 +33,13 @@ const CONNECT_TIMEOUT: u64 = 10_000_000_000;
 /// How long a connection rests after an error.
 const REST: u64 = 10_000_000;
 /// How long there may be no response at all, at the end and, if requests are counted, before.
-const PATIENCE: u64 = 10_000_000_000;
+const PATIENCE: u64 = 5_000_000_000;
 /// Nearer than this, something due is waited for without sleeping: the system sleeps whole milliseconds.
 const AWAKE: u64 = 1_500_000;
 /// Which part of what is due has to be answered in time, or the rate was not kept.
 const KEPT_MIN: f64 = 0.99;
+/// What is due later than so long before the end need not be answered by then.
+const KEPT_LATE: Duration = Duration::from_millis(50);
 /// Descriptors for other things than connections.
 const DESCRIPTORS_RESERVED: u64 = 16;
 
@@ -437,13 +439,13 @@ impl<'o> Load<'o> {
                     self.close_window(stalls)?;
                 }
             }
-            Phase::Drain(until) if self.in_flight == 0 || self.now >= until => {
-                self.give_up();
-                return Ok(true);
-            }
             _ => {}
         }
-        Ok(false)
+        let over = matches!(self.phase, Phase::Drain(until) if self.in_flight == 0 || self.now >= until);
+        if over {
+            self.give_up();
+        }
+        Ok(over)
     }
 
     fn open_window(&mut self) -> io::Result<()> {
@@ -478,8 +480,8 @@ impl<'o> Load<'o> {
             figures.latency.saturating_record(self.now.saturating_sub(due).max(1));
         }
         if let Some(rate) = self.options.rate {
-            let due = rate * figures.elapsed.as_secs_f64();
-            let kept = figures.requests as f64 >= KEPT_MIN * due.floor();
+            let due = rate * figures.elapsed.saturating_sub(KEPT_LATE).as_secs_f64();
+            let kept = figures.requests_in_time as f64 >= KEPT_MIN * due.floor();
             figures.schedule = Some(Kept { rate, kept, unsent });
         }
         self.phase = Phase::Drain(if stalls { self.now } else { self.now + PATIENCE });
@@ -664,11 +666,12 @@ impl<'o> Load<'o> {
                 Body::Good => String::new(),
             });
         }
-        let measures = self.phase == Phase::Measure;
-        self.figures.requests += u64::from(measures && !request.warms);
-        if !request.warms && (measures || self.pace.is_open()) {
-            self.figures.latency.saturating_record((self.now - request.due).max(1));
+        if request.warms || (self.phase != Phase::Measure && !self.pace.is_open()) {
+            return;
         }
+        self.figures.requests += 1;
+        self.figures.requests_in_time += u64::from(self.phase == Phase::Measure);
+        self.figures.latency.saturating_record((self.now - request.due).max(1));
     }
 
     /// A request is answered or given up.

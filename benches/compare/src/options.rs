@@ -34,10 +34,11 @@ Usage: load --address IP:PORT [OPTION...]
   --requests N         stop after so many instead; with --warmup 0 exactly so many are sent
   --warmup S           what comes before and does not count (default 0.2)
   --rate R             open loop: R requests a second by a fixed schedule, over all connections. A request counts from when
-                       it was due, and waits in line while no connection is free. `requests_per_second` is what was
-                       achieved; `rate_kept` says whether that is at least 99 % of the rate; `unsent` counts what was
-                       still in line at the end, and is in the latencies with what it had waited by then. To be on
-                       time it does not sleep, so `load_cpu_seconds` says nothing then
+                       it was due, and waits in line while no connection is free. `requests` are those that were due in
+                       the measured time, also if the response came later; `requests_per_second` is what was achieved;
+                       `rate_kept` says whether 99 % of what was due more than 50 ms before the end was answered by the
+                       end; `unsent` counts what was still in line then, and it is in the latencies with what it had
+                       waited. To be on time the load does not sleep, so `load_cpu_seconds` says nothing
   --cpu-of PID,...     tell the processor time of these processes, all threads, in the measured time
 
 It prints one line of JSON. `requests` are the good responses: 2xx with the right body. Latencies are in microseconds,
