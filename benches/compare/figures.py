@@ -65,7 +65,8 @@ def table(head, rows, words=1):
 
 
 def grows(samples, factor, slack):
-    """Whether the last third is above the first by more than a factor and more than this slack."""
+    """Whether the last third is above the first by more than a factor and more than this slack. What disturbs a machine
+    only ever adds, hence the least of each."""
     third = max(1, len(samples) // 3)
-    first, last = statistics.median(samples[:third]), statistics.median(samples[-third:])
+    first, last = min(samples[:third]), min(samples[-third:])
     return last > first * factor and last > first + slack
