@@ -16,6 +16,8 @@ struct Used {
     /// Of the threads that are there, to the nanosecond but for what the running ones had since their last tick, at most
     /// 10 ms; `None` where the system does not tell.
     threads: Option<Duration>,
+    /// For how long threads that are there could have run, and others did.
+    waited: Duration,
     /// Of all threads that ever were, in ticks of 10 ms mostly.
     user: Duration,
     system: Duration,
@@ -36,6 +38,8 @@ pub struct Spent {
     pub user: Duration,
     /// In the kernel, in ticks.
     pub system: Duration,
+    /// For how long they could have run, and others had the processor; as far as the system tells.
+    pub waited: Duration,
 }
 
 impl Watch {
@@ -71,6 +75,7 @@ impl Watch {
             sum.total += spent.total;
             sum.user += spent.user;
             sum.system += spent.system;
+            sum.waited += spent.waited;
         }
         Ok((!self.processes.is_empty()).then_some(sum))
     }
@@ -82,15 +87,17 @@ impl Used {
         let (user, system) = fs::read_to_string(format!("/proc/{process}/stat"))
             .and_then(|stat| ticks(&stat).ok_or_else(|| io::Error::other("its stat cannot be read")))
             .map_err(gone)?;
-        let mut threads = Some(Duration::ZERO);
+        let (mut threads, mut waited) = (Some(Duration::ZERO), Duration::ZERO);
         for thread in fs::read_dir(format!("/proc/{process}/task")).map_err(gone)? {
             // A thread that goes while this is read has told nothing; the ticks have its time.
             let Ok(schedstat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            threads = threads.zip(on_processor(&schedstat)).map(|(sum, thread)| sum + thread);
+            let (ran, waits) = schedule(&schedstat).unzip();
+            threads = threads.zip(ran).map(|(sum, thread)| sum + thread);
+            waited += waits.unwrap_or_default();
         }
         // Without CONFIG_SCHED_INFO the file has noughts, or is not there.
         let threads = threads.filter(|sum| !sum.is_zero());
-        Ok(Used { threads, user, system })
+        Ok(Used { threads, waited, user, system })
     }
 
     fn since(self, before: Used) -> Spent {
@@ -99,13 +106,14 @@ impl Used {
         let ticks = user + system;
         let threads = self.threads.zip(before.threads).map(|(now, then)| now.saturating_sub(then));
         let total = threads.filter(|&threads| ticks <= threads + TOLERANCE).unwrap_or(ticks);
-        Spent { total, user, system }
+        Spent { total, user, system, waited: self.waited.saturating_sub(before.waited) }
     }
 }
 
-/// The time in `/proc/PID/task/TID/schedstat`.
-fn on_processor(schedstat: &str) -> Option<Duration> {
-    schedstat.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+/// The time on a processor and the time waiting for one, in `/proc/PID/task/TID/schedstat`.
+fn schedule(schedstat: &str) -> Option<(Duration, Duration)> {
+    let mut fields = schedstat.split_ascii_whitespace().map_while(|field| field.parse().ok().map(Duration::from_nanos));
+    Some((fields.next()?, fields.next()?))
 }
 
 /// The user and the system time in `/proc/PID/stat`.
@@ -137,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_tells_how_long_it_ran_and_how_long_it_waited() {
+        let times = Some((Duration::from_nanos(804169), Duration::from_nanos(12)));
+        assert_eq!(schedule("804169 12 1\n"), times);
+        assert_eq!((schedule(""), schedule("1")), (None, None));
+    }
+
+    #[test]
     fn what_this_process_uses_is_what_it_measures_of_itself() {
         let watch = Watch::new(&[std::process::id()]).unwrap();
         let begun = own();
@@ -154,7 +169,7 @@ mod tests {
         let used = |threads, user| Used {
             threads: Some(Duration::from_millis(threads)),
             user: Duration::from_millis(user),
-            system: Duration::ZERO,
+            ..Used::default()
         };
         assert_eq!(used(250, 260).since(used(100, 100)).total, Duration::from_millis(150));
         assert_eq!(used(120, 500).since(used(100, 100)).total, Duration::from_millis(400));

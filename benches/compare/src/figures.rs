@@ -107,6 +107,8 @@ pub struct Figures {
     pub server: Option<Spent>,
     /// Processor time of the load itself in it.
     pub load: Duration,
+    /// For how long others had the processor that the load wanted.
+    pub load_waited: Duration,
     /// How the schedule was kept, if there was one.
     pub schedule: Option<Kept>,
     /// Nanoseconds from when a request was due to the last byte of its response.
@@ -125,6 +127,7 @@ impl Figures {
             bytes_read: 0,
             server: None,
             load: Duration::ZERO,
+            load_waited: Duration::ZERO,
             schedule: None,
             latency: Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("these bounds are within what is allowed"),
             faults: Faults::default(),
@@ -156,7 +159,9 @@ impl Figures {
         number("server_user_seconds", split.map(|spent| spent.user.as_secs_f64()), 2);
         number("server_system_seconds", split.map(|spent| spent.system.as_secs_f64()), 2);
         number("requests_per_cpu_second", spent.and_then(|spent| per_second(self.requests_in_time, spent.total)), 1);
+        number("server_wait_seconds", spent.map(|spent| spent.waited.as_secs_f64()), 6);
         number("load_cpu_seconds", Some(self.load.as_secs_f64()), 6);
+        number("load_wait_seconds", Some(self.load_waited.as_secs_f64()), 6);
         number("rate", self.schedule.map(|schedule| schedule.rate), 1);
         number("unsent", self.schedule.map(|schedule| schedule.unsent as f64), 0);
         let kept = self.schedule.map_or("null", |schedule| if schedule.kept { "true" } else { "false" });
@@ -209,6 +214,7 @@ mod tests {
             total: Duration::from_millis(800),
             user: Duration::from_millis(200),
             system: Duration::from_millis(600),
+            waited: Duration::from_millis(50),
         });
         figures.schedule = Some(Kept { rate: 501.0, kept: true, unsent: 2 });
         for micros in 1..=1000 {
@@ -225,6 +231,7 @@ mod tests {
         assert_eq!(json["requests_per_cpu_second"], 1250.0);
         assert_eq!(json["server_user_seconds"], 0.2);
         assert_eq!(json["server_system_seconds"], 0.6);
+        assert_eq!(json["server_wait_seconds"], 0.05);
         assert_eq!(json["rate_kept"], true);
         assert_eq!(json["unsent"], 2);
         let p99 = json["latency_us"]["p99"].as_f64().unwrap();

@@ -34,6 +34,8 @@ const CONNECT_TIMEOUT: u64 = 10_000_000_000;
 const REST: u64 = 10_000_000;
 /// How long there may be no response at all, at the end and, if requests are counted, before.
 const PATIENCE: u64 = 5_000_000_000;
+/// How long a server may take to end a connection when it said that it will.
+const END_PATIENCE: u64 = 1_000_000_000;
 /// Nearer than this, something due is waited for without sleeping: the system sleeps whole milliseconds.
 const AWAKE: u64 = 1_500_000;
 /// Which part of what is due has to be answered in time, or the rate was not kept.
@@ -64,8 +66,8 @@ impl From<io::Error> for Failure {
 /// There are no figures, and why.
 pub fn run(options: &Options) -> Result<Figures, Failure> {
     make_room(options.connections)?;
-    let watch = Watch::new(&options.cpu_of).map_err(|error| Failure::Usage(format!("--cpu-of: {error}")))?;
-    let mut load = Load::new(options, watch)?;
+    let server = Watch::new(&options.cpu_of).map_err(|error| Failure::Usage(format!("--cpu-of: {error}")))?;
+    let mut load = Load::new(options, [server, Watch::new(&[std::process::id()])?])?;
     load.run()?;
     Ok(load.figures)
 }
@@ -159,6 +161,8 @@ struct Connection {
     served: bool,
     /// The server said that it ends the connection.
     closes: bool,
+    /// Since when it waits for that.
+    waits_since: u64,
     /// The requests in flight, written together.
     batch: Vec<Request>,
     answered: usize,
@@ -178,6 +182,7 @@ impl Connection {
             read_closed: false,
             served: false,
             closes: false,
+            waits_since: 0,
             batch: Vec::with_capacity(pipeline),
             answered: 0,
             sent: 0,
@@ -260,14 +265,17 @@ struct Load<'o> {
     in_flight: u64,
     /// Answered or given up within the measured time.
     finished: u64,
+    /// How many are measured; without a schedule, and if requests are counted.
+    enough: u64,
     last_finished: u64,
     bytes_read: u64,
-    watch: Watch,
+    /// Of the server and of the load itself.
+    watches: [Watch; 2],
     figures: Figures,
 }
 
 impl<'o> Load<'o> {
-    fn new(options: &'o Options, watch: Watch) -> io::Result<Self> {
+    fn new(options: &'o Options, watches: [Watch; 2]) -> io::Result<Self> {
         Ok(Load {
             options,
             poll: Poll::new()?,
@@ -285,9 +293,13 @@ impl<'o> Load<'o> {
             buffer: vec![0; READ_MAX].into_boxed_slice(),
             in_flight: 0,
             finished: 0,
+            enough: match options.amount {
+                Amount::Requests(count) if options.rate.is_none() => count,
+                _ => u64::MAX,
+            },
             last_finished: 0,
             bytes_read: 0,
-            watch,
+            watches,
             figures: Figures::new(),
         })
     }
@@ -433,9 +445,8 @@ impl<'o> Load<'o> {
         match self.phase {
             Phase::Warm if self.now >= self.window.0 => self.open_window()?,
             Phase::Measure => {
-                let enough = matches!(self.options.amount, Amount::Requests(count) if self.finished >= count);
                 let stalls = self.window.1 == u64::MAX && self.now > self.last_finished + PATIENCE;
-                if self.now >= self.window.1 || stalls || (enough && !self.pace.is_open()) {
+                if self.now >= self.window.1 || stalls || self.finished >= self.enough {
                     self.close_window(stalls)?;
                 }
             }
@@ -449,15 +460,17 @@ impl<'o> Load<'o> {
     }
 
     fn open_window(&mut self) -> io::Result<()> {
-        self.watch.begin()?;
+        for watch in &mut self.watches {
+            watch.begin()?;
+        }
         self.look();
         // A schedule knows when it begins, and what is late by then is late.
         if !self.pace.is_open() {
             let length = self.window.1.saturating_sub(self.window.0);
             self.window = (self.now, self.now.saturating_add(length));
-            if let Amount::Requests(count) = self.options.amount {
+            if self.enough < u64::MAX {
                 self.window.1 = u64::MAX;
-                self.pace.limit(count.saturating_sub(self.in_flight));
+                self.pace.limit(self.enough.saturating_sub(self.in_flight));
             }
         }
         self.phase = Phase::Measure;
@@ -471,7 +484,9 @@ impl<'o> Load<'o> {
         self.look();
         let figures = &mut self.figures;
         figures.load = cpu::own().saturating_sub(figures.load);
-        figures.server = self.watch.spent()?;
+        let [server, load] = &self.watches;
+        figures.server = server.spent()?;
+        figures.load_waited = load.spent()?.unwrap_or_default().waited;
         figures.elapsed = Duration::from_nanos(self.now - self.window.0);
         figures.bytes_read = self.bytes_read - figures.bytes_read;
         let mut unsent = 0;
@@ -491,6 +506,11 @@ impl<'o> Load<'o> {
     /// Who still waits has waited in vain.
     fn give_up(&mut self) {
         for connection in &self.connections {
+            let waits_for_end = connection.is_answered() && !connection.batch.is_empty();
+            if waits_for_end && self.now > connection.waits_since + END_PATIENCE {
+                let example = "the server does not end the connection, as it said it would";
+                self.figures.faults.count(Fault::Unanswered, || example.to_owned());
+            }
             for request in &connection.batch[connection.answered..] {
                 let waited = self.now.saturating_sub(request.due);
                 self.figures.faults.count(Fault::Unanswered, || format!("within {:.3} s", waited as f64 / 1e9));
@@ -601,7 +621,10 @@ impl<'o> Load<'o> {
             let connection = &mut self.connections[id];
             let Some(stream) = connection.stream.as_mut().filter(|_| connection.readable) else { return };
             match stream.read(&mut self.buffer) {
-                Ok(0) => return self.ended(id),
+                Ok(0) => {
+                    self.look();
+                    return self.ended(id);
+                }
                 Ok(count) => {
                     connection.readable = count == self.buffer.len() || connection.read_closed;
                     self.bytes_read += count as u64;
@@ -666,7 +689,7 @@ impl<'o> Load<'o> {
                 Body::Good => String::new(),
             });
         }
-        if request.warms || (self.phase != Phase::Measure && !self.pace.is_open()) {
+        if request.warms || self.finished > self.enough || (self.phase != Phase::Measure && !self.pace.is_open()) {
             return;
         }
         self.figures.requests += 1;
@@ -695,6 +718,7 @@ impl<'o> Load<'o> {
             connection.disconnect(&self.messages);
         }
         if waits {
+            connection.waits_since = self.now;
             return;
         }
         if answered {
@@ -711,7 +735,6 @@ impl<'o> Load<'o> {
         if let Some(request) = request
             && let Some(response) = connection.reader.end(&self.kinds[request.kind as usize])
         {
-            self.look();
             self.answered(id, response);
         }
         let connection = &mut self.connections[id];

@@ -20,33 +20,37 @@ Usage: load --address IP:PORT [OPTION...]
   --connections N      how many connections (1 to 4096; default 1)
   --pipeline D         requests in flight on each (1 to 1024; default 1); the next D are written, together, when all
                        of the last D were answered
-  --close              a new connection for each request, with `Connection: close`; the time is from connect to the last
-                       byte of the response; the server ends the connection, if it says that it will
+  --close              a new connection for each request, with `Connection: close`; the time is from connect to the
+                       last byte of the response; the server ends the connection, if it says that it will
   --get PATH           ask for this (default /status.json, unless there is --post)
   --post PATH          send the body to this
   --body FILE          the body, of at most 1 MiB
   --content-type TYPE  its type (default application/json)
   --method METHOD      what to send it with (default POST)
   --mix N              with --post: one of these after each N GETs, over all connections
-  --expect FILE        each 200 to a GET has to have this body. The length of each is checked, and the bytes of each that
-                       has at most 16 KiB; of larger ones, of the first and of one in 64 on all connections
+  --expect FILE        each 200 to a GET has to have this body. The length of each is checked, and the bytes of each
+                       that has at most 16 KiB; of larger ones, of the first and of one in 64 on all connections
   --seconds S          how long to measure (default 3)
   --requests N         stop after so many instead; with --warmup 0 exactly so many are sent
   --warmup S           what comes before and does not count (default 0.2)
-  --rate R             open loop: R requests a second by a fixed schedule, over all connections. A request counts from when
-                       it was due, and waits in line while no connection is free. `requests` are those that were due in
-                       the measured time, also if the response came later; `requests_per_second` is what was achieved;
-                       `rate_kept` says whether 99 % of what was due more than 50 ms before the end was answered by the
-                       end; `unsent` counts what was still in line then, and it is in the latencies with what it had
-                       waited. To be on time the load does not sleep, so `load_cpu_seconds` says nothing
+  --rate R             open loop: R requests a second by a fixed schedule, over all connections. A request counts from
+                       when it was due, and waits in line while no connection is free. `requests` are those that were
+                       due in the measured time, also if the response came later; `requests_per_second` is what was
+                       achieved; `rate_kept` says whether 99 % of what was due more than 50 ms before the end was
+                       answered by the end; `unsent` counts what was still in line then, and it is in the latencies
+                       with what it had waited. To be on time the load does not sleep, so `load_cpu_seconds` says
+                       nothing
   --cpu-of PID,...     tell the processor time of these processes, all threads, in the measured time
 
 It prints one line of JSON. `requests` are the good responses: 2xx with the right body. Latencies are in microseconds,
-without --rate from write to the last byte. `server_user_seconds` and `server_system_seconds` come from ticks and are null
-for less than half a second. If `load_cpu_seconds` is close to `seconds`, the load was the bottleneck.
+without --rate from write to the last byte. `server_user_seconds` and `server_system_seconds` come from ticks and are
+null for less than half a second. If `load_cpu_seconds` is close to `seconds`, the load was the bottleneck.
+`server_wait_seconds` and `load_wait_seconds` tell for how long they could have run while others had the processor: if
+that is not little, the machine was busy with something else, and latencies tell about that too. Threads of a server
+on one core wait for each other, which counts as well.
 
-Errors of the whole run are told by kind on standard error, with an example. That a server ends a kept connection between
-two responses is none: another takes its place. After an error a connection rests for 10 ms.
+Errors of the whole run are told by kind on standard error, with an example. That a server ends a kept connection
+between two responses is none: another takes its place. After an error a connection rests for 10 ms.
 
 Exit code 0 if there was no error, 1 if there was, 2 for bad usage.
 ";

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Server, file, load, ok};
+use common::{Server, file, load, load_by_schedule, ok};
 
 #[test]
 fn so_many_requests_are_sent_as_were_asked_for() {
@@ -24,6 +24,10 @@ fn so_many_requests_are_sent_as_were_asked_for() {
         assert_eq!(told.number("bytes_read") as usize, 1000 * response.len());
     }
     assert_eq!(server.connections(), 1 + 7 + 7 + 16);
+    // What is in flight at the end of the warmup is among them.
+    for connections in [16, 200] {
+        load(server.address, &format!("--requests 100 --warmup 0.05 --connections {connections}")).assert_good(100);
+    }
 }
 
 #[test]
@@ -61,9 +65,7 @@ fn stalling() -> Server {
 
 #[test]
 fn a_stall_is_in_the_latencies_of_all_that_were_due_in_it() {
-    let told = load(stalling().address, "--rate 1000 --seconds 1 --warmup 0");
-    told.assert_good(1000);
-    assert_eq!(told.json["rate_kept"], true);
+    let (told, _) = load_by_schedule(stalling, "--rate 1000 --seconds 1 --warmup 0", 1000);
     // 200 of 1000 were due while it stood still, and waited 100 ms on average.
     assert!(told.latency("max") >= 200_000.0, "{}", told.json);
     assert!(told.latency("p99") >= 170_000.0, "{}", told.json);
@@ -78,16 +80,16 @@ fn a_stall_is_in_the_latencies_of_all_that_were_due_in_it() {
 
 #[test]
 fn a_schedule_goes_over_all_connections() {
-    let server = Server::start(|peer| {
-        while peer.request().is_some() {
-            thread::sleep(Duration::from_millis(10));
-            peer.send(ok("hello").as_bytes());
-        }
-    });
+    let slow = || {
+        Server::start(|peer| {
+            while peer.request().is_some() {
+                thread::sleep(Duration::from_millis(10));
+                peer.send(ok("hello").as_bytes());
+            }
+        })
+    };
     // One connection could have 100 a second.
-    let told = load(server.address, "--rate 500 --seconds 0.5 --warmup 0.1 --connections 32");
-    told.assert_good(250);
-    assert_eq!(told.json["rate_kept"], true);
+    let (told, server) = load_by_schedule(slow, "--rate 500 --seconds 0.5 --warmup 0.1 --connections 32", 250);
     assert_eq!(server.connections(), 32);
     assert_eq!(server.requests(), 300);
     assert!(told.latency("p50") >= 10_000.0, "{}", told.json);
@@ -104,8 +106,7 @@ fn a_rate_that_cannot_be_kept_is_told_and_the_line_is_in_the_latencies() {
     let told = load(server.address, "--rate 1000 --seconds 1 --warmup 0");
     assert_eq!(told.code, 0);
     assert_eq!(told.json["rate_kept"], false);
-    let achieved = told.number("requests_per_second");
-    assert!((50.0..=200.0).contains(&achieved), "{achieved}");
+    assert!(told.number("requests_per_second") <= 200.0, "{}", told.json);
     assert!(told.number("unsent") >= 750.0, "{}", told.json);
     assert_eq!(told.number("unsent") + told.number("requests"), 1000.0);
     // The last ones that were sent were due 800 ms before, and half of all were never sent.
@@ -143,17 +144,21 @@ fn a_status_that_is_no_2xx_is_an_error() {
 
 #[test]
 fn in_close_mode_each_request_has_a_connection() {
-    let server = Server::start(|peer| {
-        let (head, _) = peer.request().unwrap();
-        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
-        thread::sleep(Duration::from_millis(2));
-        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
-    });
+    let closing = || {
+        Server::start(|peer| {
+            let (head, _) = peer.request().unwrap();
+            assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+            thread::sleep(Duration::from_millis(2));
+            peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+        })
+    };
+    let server = closing();
     let told = load(server.address, "--requests 200 --warmup 0 --connections 4 --close");
     told.assert_good(200);
     assert_eq!((server.connections(), server.requests()), (200, 200));
     assert!(told.latency("p50") >= 2_000.0, "{}", told.json);
-    load(server.address, "--seconds 0.3 --rate 100 --warmup 0 --connections 4 --close").assert_good(30);
+    let (_, server) = load_by_schedule(closing, "--seconds 0.3 --rate 100 --warmup 0 --connections 4 --close", 30);
+    assert_eq!((server.connections(), server.requests()), (30, 30));
 
     // Neither a server that does not end the connection nor one that ends it without a word is waited for.
     load(Server::constant(ok("hello")).address, "--requests 50 --warmup 0 --close").assert_good(50);
@@ -223,11 +228,23 @@ fn a_server_may_end_a_kept_connection_between_responses() {
         }
     }
     // One that it ends while nothing is asked for is replaced when something is.
-    let server = Server::start(|peer| {
+    let hasty = || {
+        Server::start(|peer| {
+            peer.request();
+            peer.send(ok("hello").as_bytes());
+        })
+    };
+    load_by_schedule(hasty, "--requests 20 --warmup 0 --rate 100 --connections 3", 20);
+    // One that says it would and does not is not waited for, but where that is what is measured.
+    let reluctant = Server::start(|peer| {
         peer.request();
-        peer.send(ok("hello").as_bytes());
+        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+        while peer.request().is_some() {}
     });
-    load(server.address, "--requests 20 --warmup 0 --rate 100 --connections 3").assert_good(20);
+    load(reluctant.address, "--requests 20 --warmup 0 --connections 2 --pipeline 4").assert_good(20);
+    let told = load(reluctant.address, "--seconds 1.2 --warmup 0 --close --connections 2");
+    assert_eq!((told.code, &told.json["requests"], &told.json["errors"]), (1, &2.into(), &2.into()));
+    assert!(told.stderr.contains("the server does not end the connection"), "{}", told.stderr);
 }
 
 #[test]
@@ -313,8 +330,9 @@ fn bodies_of_a_mebibyte_go_both_ways_whole() {
     let post = format!("--post /metrics/job/x --method PUT --content-type text/plain --body {path}");
     load(server.address, &format!("--requests 20 --warmup 0 --connections 3 {post}")).assert_good(20);
     load(server.address, &format!("--requests 20 --warmup 0 --connections 3 --get /x --expect {path}")).assert_good(20);
-    let mix = format!("--requests 24 --warmup 0 --connections 2 --pipeline 6 --mix 1 --get /x --expect {path} {post}");
-    load(server.address, &mix).assert_good(24);
+    // More at once than the system takes.
+    let mix = format!("--requests 64 --warmup 0 --connections 2 --pipeline 32 --mix 1 --get /x --expect {path} {post}");
+    load(server.address, &mix).assert_good(64);
 }
 
 #[test]
@@ -334,11 +352,11 @@ fn a_mix_has_one_post_after_so_many_gets_over_all_connections() {
             peer.send(ok("hello").as_bytes());
         }
     });
-    for pipeline in [1, 4] {
+    for (mix, pipeline, counts) in [(9, 1, (450, 50)), (9, 4, (450, 50)), (1, 200, (250, 250))] {
         *seen.lock().unwrap() = (0, 0);
-        let post = format!("--post /api/status --body {body} --mix 9 --pipeline {pipeline}");
+        let post = format!("--post /api/status --body {body} --mix {mix} --pipeline {pipeline}");
         load(server.address, &format!("--requests 500 --warmup 0 --connections 5 {post}")).assert_good(500);
-        assert_eq!(*seen.lock().unwrap(), (450, 50));
+        assert_eq!(*seen.lock().unwrap(), counts);
     }
 }
 

@@ -52,6 +52,22 @@ pub fn load(address: SocketAddr, arguments: &str) -> Told {
     }
 }
 
+/// `load` by a schedule of so many requests. It is tried again when the rate could not be kept: on a machine that is
+/// busy with other things nothing goes by schedule.
+pub fn load_by_schedule(server: impl Fn() -> Server, arguments: &str, requests: usize) -> (Told, Server) {
+    for _ in 0..20 {
+        let server = server();
+        let told = load(server.address, arguments);
+        assert_eq!((told.code, &told.json["errors"]), (0, &0.into()), "{}", told.stderr);
+        assert_eq!((told.number("requests") + told.number("unsent")) as usize, requests, "{}", told.json);
+        if told.json["rate_kept"] == true && told.json["unsent"] == 0 {
+            assert_eq!(told.stderr, "");
+            return (told, server);
+        }
+    }
+    panic!("20 times the rate could not be kept");
+}
+
 /// A file with this content.
 pub fn file(name: &str, content: &[u8]) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
