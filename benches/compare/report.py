@@ -207,7 +207,7 @@ def markdown(results):
     parts.append("## In short")
     parts.append(
         prose(
-            f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over as many, per second of the server's CPU:
+            f"""GETs of 1 KiB, kept, over 32 connections, and POSTs of 200 B over as many, a second of the server's CPU:
             the ratio, and the number. The latency is that of GETs of 4 KiB at {results["get_rate"]} a second. Memory
             is that after load."""
         )
