@@ -45,7 +45,7 @@ const DATE: Date = Date(*b"Sun, 06 Nov 1994 08:49:37 GMT");
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
 
 /// How many lives of a server are simulated when nothing else is asked for.
-const SEEDS: u64 = 160;
+const SEEDS: u64 = 240;
 /// Steps of one life.
 const STEPS: usize = 1_500;
 
@@ -97,6 +97,8 @@ struct Mood {
     reading: usize,
     /// How often, in 100 requests, a status is posted.
     posts: usize,
+    /// How often, in 100 statuses, one is too large to be copied.
+    large: usize,
     /// How often, in 100 sends, it is up to the end of a head.
     heads: usize,
     /// How often, in 100 sends, whoever has begun a body does not go on with it.
@@ -169,7 +171,7 @@ impl<'s> Simulation<'s> {
         let count = 8 + random.below(9);
         let time = |random: &mut Random| 1_000 * random.pick(&[1, 2, 10, 30, 75, 3_600]);
         let mut limits = Limits {
-            max_bytes: random.pick(&[2, 64, 500, 500, 4_000, 20_000]),
+            max_bytes: random.pick(&[2, 64, 500, 1_000, 4_000, 20_000]),
             head_timeout: time(&mut random),
             body_timeout: time(&mut random),
             idle_timeout: time(&mut random),
@@ -181,6 +183,7 @@ impl<'s> Simulation<'s> {
             sending: random.pick(&[20, 40, 60]),
             reading: random.pick(&[5, 20, 30]),
             posts: random.pick(&[10, 40, 90]),
+            large: random.pick(&[0, 20, 90]),
             heads: random.pick(&[0, 20, 80]),
             stalls: random.pick(&[0, 0, 98]),
             files: (random.below(2) == 0).then(|| Disk {
@@ -313,7 +316,7 @@ impl<'s> Simulation<'s> {
     /// Closes those that read a status which is too old.
     fn close_overdue_readers(&mut self) {
         while let Some(reader) = self.core.overdue_reader() {
-            let reads = |client: &Client| client.model.reads();
+            let reads = |client: &Client| client.model.reads(&self.world);
             let past = model::past(self.clients.iter().flatten().map(|client| &client.model), &self.world);
             assert!(past.len() > model::PAST_MAX, "{past:?}");
             let oldest = past.first().copied();
@@ -673,6 +676,7 @@ impl<'s> Simulation<'s> {
                 tags: self.world.tags.values().map(|tag| &**tag).collect(),
                 max_bytes: self.world.limits.max_bytes,
                 posts: self.mood.posts,
+                large: self.mood.large,
             };
             client.script.extend(requests::request(&mut self.random, &situation));
         }

@@ -12,6 +12,8 @@ use crate::responses::{self, Response};
 
 pub const BODIES_MAX: usize = 4;
 pub const PAST_MAX: usize = 3;
+/// How many bytes of a response lie in the connection.
+const RESPONSE_MAX: usize = 768;
 const LINGER_QUIET_MS: u64 = 5_000;
 const LINGER_MS: u64 = 30_000;
 const LINGER_AT_EXIT_MS: u64 = 500;
@@ -214,10 +216,20 @@ impl Connection {
         connection
     }
 
-    /// Which status it is sent from.
-    pub fn reads(&self) -> Option<usize> {
+    /// Which status it is sent from. The answer to a small post is a copy.
+    pub fn reads(&self, world: &World) -> Option<usize> {
         match (self.state, &self.expected.content) {
-            (State::Send, Content::Status(status) | Content::Echo(status)) if !self.expected.to_head => Some(*status),
+            (State::Send, Content::Status(status)) if !self.expected.to_head => Some(*status),
+            (State::Send, Content::Echo(status)) => {
+                let content = echo(&world.statuses[*status]).len();
+                let connection = self.expected.connection.map(|option| format!("Connection: {option}\r\n"));
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n\
+                     Content-Length: {content}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{}\r\n",
+                    connection.unwrap_or_default()
+                );
+                Some(*status).filter(|_| head.len() + content > RESPONSE_MAX)
+            }
             _ => None,
         }
     }
@@ -553,8 +565,7 @@ impl Connection {
                 assert_eq!(response.field("Cache-Control"), Some("no-cache"));
             }
             Content::Echo(status) => {
-                let start: &[u8] = br#"{"success":true,"message":"Status updated successfully","status":"#;
-                let whole = [start, &world.statuses[*status], b"}"].concat();
+                let whole = echo(&world.statuses[*status]);
                 assert!(response.content == whole, "another echo than the status that was posted");
             }
             Content::Text(text) if expected.to_head => assert_eq!(response.length, Some(text.len())),
@@ -657,7 +668,12 @@ impl Connection {
     }
 }
 
+/// The answer to a post.
+fn echo(status: &[u8]) -> Vec<u8> {
+    [br#"{"success":true,"message":"Status updated successfully","status":"#, status, b"}"].concat()
+}
+
 /// How many past statuses are kept for those who read them.
 pub fn past<'c>(connections: impl Iterator<Item = &'c Connection>, world: &World) -> BTreeSet<usize> {
-    connections.filter_map(Connection::reads).filter(|&status| status != world.current()).collect()
+    connections.filter_map(|connection| connection.reads(world)).filter(|&status| status != world.current()).collect()
 }

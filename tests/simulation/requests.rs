@@ -8,6 +8,8 @@ pub struct Situation<'s> {
     pub max_bytes: usize,
     /// How many of 100 requests post a status.
     pub posts: usize,
+    /// How often, in 100 statuses, one is larger than what the answer to its post has room for.
+    pub large: usize,
 }
 
 /// One request, or something that is meant to look like one.
@@ -85,7 +87,12 @@ fn elsewhere(random: &mut Random) -> Vec<u8> {
 }
 
 fn post(random: &mut Random, situation: &Situation<'_>) -> Vec<u8> {
-    let content = status(random, situation.max_bytes);
+    let content = match random.below(100) < situation.large {
+        true => {
+            format!("{{\"n\":{},\"x\":\"{}\"}}", random.below(1_000_000), "w".repeat(450 + random.below(400))).into()
+        }
+        false => status(random, situation.max_bytes),
+    };
     let media_type = match random.below(12) {
         0 => random.pick(&["text/plain", "application/jsonx", "application/json, text/plain", "application/+json"]),
         1 => random.pick(&["Application/JSON ; charset=utf-8", "application/a.b+json;x"]),
