@@ -772,7 +772,7 @@ impl<'s> Simulation<'s> {
 
     fn shut_down(&mut self) {
         say!(self, "the server shuts down");
-        let grace = self.random.pick(&[0, 1_000, 10_000, 300_000]);
+        let grace = self.random.pick(&[0, 0, 0, 1_000, 10_000, 300_000]);
         self.world.shutting_down = true;
         self.world.ends = Some(self.now + grace);
         self.core.shut_down(self.now, grace);
