@@ -161,13 +161,14 @@ class Pushgateway(Packaged):
 
 
 class Original(Packaged):
-    """nginx and, behind it, Flask under gunicorn with one worker, its default."""
+    """nginx and, behind it, Flask: with its own server, or under gunicorn with one worker, its default."""
 
     posts = "POST", "/api/status", "application/json"
     ready = "/ready"
 
-    def __init__(self):
-        super().__init__("original", "nginx + Flask", "the pair that this program replaces", "nginx", nginx_version)
+    def __init__(self, key, name, what, backend):
+        super().__init__(key, name, what, "nginx", nginx_version)
+        self.backend = backend
         self.python, looked = None, []
         for python in filter(None, (os.environ.get("PYTHON"), str(ROOT / "target/tools/py/bin/python"), "python3")):
             if not shutil.which(python):
@@ -183,13 +184,13 @@ class Original(Packaged):
         if not self.python:
             self.missing = f"Flask and gunicorn are not installed for {' nor '.join(looked)}; $PYTHON may name another"
         elif not self.missing:
-            self.version += f", Flask {flask}, gunicorn {gunicorn}"
+            self.version += f", Flask {flask}" + (f", gunicorn {gunicorn}" if "gunicorn" in self.backend else "")
 
     def start(self, run):
         file = run.serve_file()
         backend = run.port + 1
         run.spawn(
-            *(self.python, "-m", "gunicorn", "--bind", f"127.0.0.1:{backend}", "--workers", "1", "app:app"),
+            *(self.python, "-m", *(word.replace("@port@", str(backend)) for word in self.backend)),
             environment={"STATUS_FILE": str(file), "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=HERE / "original",
         )
@@ -198,7 +199,7 @@ class Original(Packaged):
 
     def modules(self, run):
         listed = (
-            "import app, sys, gunicorn.app.wsgiapp, gunicorn.workers.sync\n"
+            f"import app, sys, {'gunicorn.workers.sync' if 'gunicorn' in self.backend else 'flask.cli'}\n"
             "for module in list(sys.modules.values()):\n"
             "    print(getattr(module, '__file__', None) or '')"
         )
@@ -248,6 +249,10 @@ def tools():
     return load, TARGET / "release/limit"
 
 
+FLASK = "flask", "run", "--port", "@port@"
+GUNICORN = "gunicorn", "--bind", "127.0.0.1:@port@", "--workers", "1", "app:app"
+
+
 def all_peers(limit, tiny=True):
     stable = "cargo", "build", "--release", "--target", STATIC
     ours, missing = build(*stable, wanted=ROOT / f"target/{STATIC}/release/gitops-status-server")
@@ -264,7 +269,9 @@ def all_peers(limit, tiny=True):
         Nginx("nginx", "nginx", packaged, "nginx", nginx_version, {"@cache@": ""}),
         Nginx("tuned", "nginx, tuned", "the same with open_file_cache", "nginx", nginx_version, cache),
         Lighttpd("lighttpd", "lighttpd", "as Debian packages it", "lighttpd", lighttpd_version),
-        Original(),
+        # It installs Flask when it starts, and nothing else that could serve it.
+        Original("original", "nginx + Flask", "the pair that this program replaces: Flask with its own server", FLASK),
+        Original("gunicorn", "nginx + gunicorn", "the same with Flask under gunicorn, one worker", GUNICORN),
         Pushgateway(
             *("pushgateway", "Pushgateway", "a metric text of about the same size"),
             *(

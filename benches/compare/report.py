@@ -21,7 +21,7 @@ def prose(words):
 ABOUT = {
     "GET": prose(
         """Sizes are compared over 32 connections, and ways to connect with 4 KiB. The limit can do no more than answer
-        kept GETs. The GETs of nginx + Flask are its nginx's. Pushgateway's answers have its own metrics as well, about
+        kept GETs. The GETs of nginx + Flask, and nginx + gunicorn, are their nginx's. Pushgateway's answers have its own metrics as well, about
         9 KB."""
     ),
     "POST": prose(

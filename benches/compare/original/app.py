@@ -2,6 +2,7 @@
 
 import json
 import os
+from threading import get_ident
 
 from flask import Flask, jsonify, request
 
@@ -15,9 +16,10 @@ def update():
     if not isinstance(status, dict):
         return jsonify(success=False, message="Invalid JSON"), 400
     # By rename, for nginx would serve half a file now and then.
-    with open(path + ".new", "w") as file:
+    new = f"{path}.{get_ident()}"
+    with open(new, "w") as file:
         json.dump(status, file)
-    os.replace(path + ".new", path)
+    os.replace(new, path)
     return jsonify(success=True, message="Status updated successfully", status=status)
 
 
