@@ -8,7 +8,8 @@
 //!
 //! | floor | module | what it knows |
 //! | --- | --- | --- |
-//! | 6 | `main.rs` | start and exit codes |
+//! | 7 | `main.rs` | the process, as the standard library has it |
+//! | 6 | `program` | what is done, and exit codes |
 //! | 5 | `server` | sockets and signals: moves bytes between `mio` and the core |
 //! | 5 | `files`, `worker` | files, and the thread that waits for them so that the server does not |
 //! | 5 | `config`, `clock`, `log` | options, clocks, standard error |
@@ -50,6 +51,8 @@ pub mod files;
 pub mod healthcheck;
 #[cfg(feature = "std")]
 pub mod log;
+#[cfg(feature = "std")]
+pub mod program;
 #[cfg(feature = "std")]
 pub mod roundtrip;
 #[cfg(feature = "std")]

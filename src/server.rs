@@ -26,7 +26,7 @@ use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
 use crate::http::head::HEAD_MAX;
 use crate::log::Log;
 use crate::store::Trouble;
-use crate::worker::{Places, Worker, WorkerError};
+use crate::worker::{Places, Spawn, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
 const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
@@ -190,11 +190,11 @@ pub struct Server<'s> {
 
 impl<'s> Server<'s> {
     /// Takes over the signals SIGTERM, SIGINT and SIGHUP, reads the seed, and listens. All the memory that the server
-    /// will use is taken here.
+    /// will use is taken here. Where there are files, `spawn` starts the thread that waits for them.
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn start(config: &Config, memory: &'s mut Memory) -> Result<Self, ServerError> {
+    pub fn start(config: &Config, memory: &'s mut Memory, spawn: Spawn) -> Result<Self, ServerError> {
         // First of all: to PID 1 a signal that it does not handle yet is lost.
         let mut signals = stop_signals()?;
         let clock = Clock::new();
@@ -211,7 +211,7 @@ impl<'s> Server<'s> {
         let worker = match Places::of(config) {
             Some(places) => {
                 let waker = Waker::new(poll.registry(), WORKER)?;
-                Some(Worker::start(places, max_bytes, waker, &log, |status, trouble| {
+                Some(Worker::start(places, max_bytes, waker, &log, spawn, |status, trouble| {
                     if !status.is_empty() {
                         connections.load(status);
                     }

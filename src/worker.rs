@@ -26,6 +26,20 @@ static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers::new());
 /// How many bytes of stack the thread has. It needs a page or two.
 const STACK: usize = 64 << 10;
 
+/// What a thread does.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs a job in a thread of its own.
+pub type Spawn = fn(Job) -> io::Result<()>;
+
+/// Runs a job in a thread of the standard library.
+///
+/// # Errors
+/// The system refuses a thread.
+pub fn spawn(job: Job) -> io::Result<()> {
+    thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(job).map(drop)
+}
+
 /// Where the files are. There is at least one.
 #[derive(Debug)]
 pub struct Places {
@@ -104,8 +118,8 @@ pub struct Worker {
 
 impl Worker {
     /// Reads the files, of which none is larger than `max_bytes`. `found` is told what they say: the status, which is empty
-    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread, which uses `waker`
-    /// whenever something is done.
+    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread by `spawn`, which uses
+    /// `waker` whenever something is done.
     ///
     /// # Errors
     /// See [`WorkerError`].
@@ -114,6 +128,7 @@ impl Worker {
         max_bytes: usize,
         waker: Waker,
         log: &Log,
+        spawn: Spawn,
         found: impl FnOnce(&[u8], Option<Trouble>),
     ) -> Result<Self, WorkerError> {
         // It is never given back, for the thread runs as long as the process.
@@ -133,8 +148,7 @@ impl Worker {
         let office = Arc::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() });
         let worker = Worker { office: Arc::clone(&office), places };
         worker.tell(&notes, log);
-        let thread = thread::Builder::new().name("store".to_owned()).stack_size(STACK);
-        thread.spawn(move || work(&office, &waker)).map_err(WorkerError::System)?;
+        spawn(Box::new(move || work(&office, &waker))).map_err(WorkerError::System)?;
         Ok(worker)
     }
 
