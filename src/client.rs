@@ -1,18 +1,28 @@
 //! One connection to another server, for the commands that ask one: `healthcheck` and `roundtrip`.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
 use std::mem::replace;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_error;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 
 use crate::status::STATUS_CAPACITY;
+use crate::store::Fault;
+use crate::text::Lossy;
 
 /// The most bytes of the head of a response.
 const HEAD_MAX: usize = 4096;
 
 /// The most bytes of the content of a response: a status, and what stands around it where it was posted.
 const CONTENT_MAX: usize = STATUS_CAPACITY + 1024;
+
+/// The name that is two addresses.
+const LOCALHOST: &str = "localhost";
 
 /// An `http` URL, taken apart. Its host is an address or `localhost`: who asks stands beside the server, and a resolver
 /// for names would be the largest part of this program.
@@ -22,9 +32,8 @@ pub struct Url {
     authority: String,
     /// The path, with its query.
     target: String,
-    /// The host; `None` for `localhost`, which is two.
-    host: Option<IpAddr>,
-    port: u16,
+    /// Where to connect to; for `localhost`, where to try first.
+    address: SocketAddr,
 }
 
 impl Url {
@@ -32,37 +41,36 @@ impl Url {
     /// like that in its environment. `None` for anything else.
     pub fn parse(url: &str) -> Option<Self> {
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("tcp://"))?;
-        let (authority, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (authority, target) = rest.split_at(rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len()));
         let target = if target.is_empty() { "/" } else { target };
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-            _ => (authority, 80),
+        let mut numeric = match authority.strip_prefix(LOCALHOST) {
+            Some(port) if port.is_empty() || port.starts_with(':') => format!("{}{port}", Ipv4Addr::LOCALHOST),
+            _ => authority.to_owned(),
         };
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(host) => Some(IpAddr::V6(host.parse().ok()?)),
-            None if host == "localhost" => None,
-            None => Some(IpAddr::V4(host.parse().ok()?)),
-        };
+        let address = numeric.parse().ok().or_else(|| {
+            numeric.push_str(":80");
+            numeric.parse().ok()
+        })?;
+        // A zone is nobody's business but this system's, and `Host` has no place for it (RFC 9110 §7.2).
+        let zone = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
         let visible = target.bytes().all(|byte| byte.is_ascii_graphic());
-        visible.then(|| Url { authority: authority.to_owned(), target: target.to_owned(), host, port })
+        (visible && !zone).then(|| Url { authority: authority.to_owned(), target: target.to_owned(), address })
     }
 
     /// `target` of the server that listens on `address`.
-    pub fn of(address: SocketAddr, target: &str) -> Self {
+    pub fn of(mut address: SocketAddr, target: &str) -> Self {
         // Who listens everywhere listens on the loopback too.
-        let host = match address.ip() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-            host => host,
-        };
-        let port = address.port();
-        let authority = SocketAddr::new(host, port).to_string();
-        Url { authority, target: target.to_owned(), host: Some(host), port }
+        match address.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Url { authority: address.to_string(), target: target.to_owned(), address }
     }
 
-    /// Another target of the same server.
-    pub fn with_target(&self, target: &str) -> Self {
-        Url { target: target.to_owned(), ..self.clone() }
+    /// The host and the port, as `Host` has them.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The path, with its query; `/` where there is none.
@@ -77,11 +85,38 @@ impl fmt::Display for Url {
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The system says why.
+    System(Fault),
+    /// The deadline is over.
+    TimedOut,
+    /// What came is no answer that can be used.
+    Answer(&'static str),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::System(fault) => fault.fmt(f),
+            Failure::TimedOut => f.write_str("timed out"),
+            Failure::Answer(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Failure::System(Fault::Os(errno.raw_os_error()))
+    }
+}
+
 /// A connection. Whatever is done with it fails once its deadline is over.
 #[derive(Debug)]
 pub struct Client<'u> {
     url: &'u Url,
-    stream: TcpStream,
+    stream: OwnedFd,
     deadline: Instant,
     /// What was read and not used yet.
     ahead: Vec<u8>,
@@ -92,13 +127,12 @@ impl<'u> Client<'u> {
     ///
     /// # Errors
     /// Nobody listens there, or does not say so until `deadline`.
-    pub fn connect(url: &'u Url, deadline: Instant) -> io::Result<Self> {
-        let connect = |host| TcpStream::connect_timeout(&SocketAddr::new(host, url.port), left(deadline)?);
-        let stream = match url.host {
-            Some(host) => connect(host)?,
-            None => connect(Ipv4Addr::LOCALHOST.into()).or_else(|_| connect(Ipv6Addr::LOCALHOST.into()))?,
-        };
-        Ok(Client { url, stream, deadline, ahead: Vec::new() })
+    pub fn connect(url: &'u Url, deadline: Instant) -> Result<Self, Failure> {
+        let mut stream = connected(url.address, deadline);
+        if stream.is_err() && url.authority.starts_with(LOCALHOST) {
+            stream = connected(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), url.address.port()), deadline);
+        }
+        Ok(Client { url, stream: stream?, deadline, ahead: Vec::new() })
     }
 
     /// Sends a request, with these lines of fields and this content, and gives the head of the response: its status line
@@ -106,17 +140,17 @@ impl<'u> Client<'u> {
     ///
     /// # Errors
     /// The connection fails, or what comes is no response.
-    pub fn ask(&mut self, method: &str, target: &str, fields: &str, content: &[u8]) -> io::Result<Head> {
+    pub fn ask(&mut self, method: &str, target: &str, fields: &str, content: &[u8]) -> Result<Head, Failure> {
         let authority = &self.url.authority;
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n").into_bytes();
         request.extend_from_slice(content);
         let mut unsent = &request[..];
         while !unsent.is_empty() {
-            self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-            match self.stream.write(unsent) {
+            wait(&self.stream, PollFlags::OUT, self.deadline)?;
+            match send(&self.stream, unsent, SendFlags::NOSIGNAL) {
                 Ok(sent) => unsent = &unsent[sent..],
                 // A refusal may have come before all was sent.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                Err(Errno::PIPE) => break,
                 Err(error) => retriable(error)?,
             }
         }
@@ -126,10 +160,10 @@ impl<'u> Client<'u> {
                 return Head::new(&replace(&mut self.ahead, rest));
             }
             if self.ahead.len() >= HEAD_MAX || !self.read()? {
-                return Err(io::Error::other(match &self.ahead[..] {
+                return Err(Failure::Answer(match &self.ahead[..] {
                     [] => "the connection was closed without an answer",
-                    ahead if !ahead.starts_with(b"HTTP/1.") => "the answer is not HTTP",
-                    _ => "the answer is cut off",
+                    ahead if !ahead.starts_with(b"HTTP/1.") => NOT_HTTP,
+                    _ => CUT_OFF,
                 }));
             }
         }
@@ -139,12 +173,12 @@ impl<'u> Client<'u> {
     ///
     /// # Errors
     /// Its length is not given or is larger than any this server sends; the connection fails or ends before its end.
-    pub fn content(&mut self, head: &Head) -> io::Result<Vec<u8>> {
+    pub fn content(&mut self, head: &Head) -> Result<Vec<u8>, Failure> {
         let length = head.content_length.filter(|&length| length <= CONTENT_MAX);
-        let length = length.ok_or_else(|| io::Error::other("the answer has no Content-Length that it may have"))?;
+        let length = length.ok_or(Failure::Answer("the answer has no Content-Length that it may have"))?;
         while self.ahead.len() < length {
             if !self.read()? {
-                return Err(io::Error::other("the answer is cut off"));
+                return Err(Failure::Answer(CUT_OFF));
             }
         }
         let rest = self.ahead.split_off(length);
@@ -152,12 +186,12 @@ impl<'u> Client<'u> {
     }
 
     /// Reads what comes next. False at the end.
-    fn read(&mut self) -> io::Result<bool> {
+    fn read(&mut self) -> Result<bool, Failure> {
         let mut buffer = [0; 4096];
         loop {
-            self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-            match self.stream.read(&mut buffer) {
-                Ok(read) => {
+            wait(&self.stream, PollFlags::IN, self.deadline)?;
+            match recv(&self.stream, &mut buffer, RecvFlags::empty()) {
+                Ok((read, _)) => {
                     self.ahead.extend_from_slice(&buffer[..read]);
                     return Ok(read > 0);
                 }
@@ -167,17 +201,44 @@ impl<'u> Client<'u> {
     }
 }
 
-/// The time until `deadline`, or that it is over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+const NOT_HTTP: &str = "the answer is not HTTP";
+const CUT_OFF: &str = "the answer is cut off";
+
+/// A connection to `address`, which nothing waits for but [`wait`].
+fn connected(address: SocketAddr, deadline: Instant) -> Result<OwnedFd, Failure> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let stream = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    match connect(&stream, &address) {
+        Err(Errno::INPROGRESS) => {
+            wait(&stream, PollFlags::OUT, deadline)?;
+            socket_error(&stream)??;
+        }
+        result => result?,
+    }
+    Ok(stream)
 }
 
-/// Nothing for an error after which to try again, which is found to be too late by then if it was for the time.
-fn retriable(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(()),
-        _ => Err(error),
+/// Waits until `stream` is ready, or has failed.
+fn wait(stream: &OwnedFd, ready: PollFlags, deadline: Instant) -> Result<(), Failure> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::TimedOut);
+        }
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(stream, ready)], Some(&left)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Nothing for an error after which to wait and try again.
+fn retriable(error: Errno) -> Result<(), Failure> {
+    match error {
+        Errno::INTR | Errno::AGAIN => Ok(()),
+        _ => Err(error.into()),
     }
 }
 
@@ -185,33 +246,40 @@ fn retriable(error: io::Error) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Head {
     /// The status line.
-    line: String,
+    line: Vec<u8>,
     content_length: Option<usize>,
 }
 
 impl Head {
-    fn new(head: &[u8]) -> io::Result<Self> {
+    fn new(head: &[u8]) -> Result<Self, Failure> {
         if !head.starts_with(b"HTTP/1.") {
-            return Err(io::Error::other("the answer is not HTTP"));
+            return Err(Failure::Answer(NOT_HTTP));
         }
-        let head = String::from_utf8_lossy(head);
-        let mut lines = head.split('\r');
+        let mut lines = head.split(|&byte| byte == b'\r');
         let line = lines.next().unwrap_or_default().to_owned();
-        let mut fields = lines.filter_map(|field| field.split_once(':'));
-        let length = fields.find(|(name, _)| name.trim_ascii_start().eq_ignore_ascii_case("Content-Length"));
-        Ok(Head { line, content_length: length.and_then(|(_, value)| value.trim_ascii().parse().ok()) })
+        let length = lines.find_map(|field| {
+            let (name, value) = field.trim_ascii_start().split_at_checked(CONTENT_LENGTH.len())?;
+            name.eq_ignore_ascii_case(CONTENT_LENGTH).then_some(value)
+        });
+        Ok(Head {
+            line,
+            content_length: length.and_then(|value| str::from_utf8(value).ok()?.trim_ascii().parse().ok()),
+        })
     }
 
     /// Whether the status code is 200.
     pub fn is_ok(&self) -> bool {
-        self.line.split(' ').nth(1) == Some("200")
+        self.line.split(|&byte| byte == b' ').nth(1) == Some(b"200")
     }
 }
+
+/// As it stands in a line, before the value.
+const CONTENT_LENGTH: &[u8] = b"Content-Length:";
 
 impl fmt::Display for Head {
     /// The status line, raw, as the server sent it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line)
+        Lossy(&self.line).fmt(f)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Url};
+use crate::text::Lossy;
 
 /// How long the whole check may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +22,7 @@ pub fn check(url: &Url) -> Result<(), String> {
         Ok(head) => {
             // What it says is worth a look, but not a failure of its own.
             let content = client.content(&head).unwrap_or_default();
-            let said = String::from_utf8_lossy(&content[..content.len().min(CONTENT_SHOWN)]);
+            let said = Lossy(&content[..content.len().min(CONTENT_SHOWN)]);
             Err(format!("{url}: {head} {said}").trim_ascii_end().to_owned())
         }
         Err(error) => Err(format!("{url}: {error}")),

@@ -4,8 +4,9 @@
 
 use std::process::ExitCode;
 
-use gitops_status_server::{program, worker};
+use gitops_status_server::ground::Process;
+use gitops_status_server::program;
 
 fn main() -> ExitCode {
-    ExitCode::from(program::run(std::env::args_os().skip(1), |variable| std::env::var_os(variable), worker::spawn))
+    ExitCode::from(program::run(std::env::args_os().skip(1), |variable| std::env::var_os(variable), &Process))
 }

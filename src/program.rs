@@ -10,11 +10,11 @@ use rustix::fd::BorrowedFd;
 use rustix::stdio::{stderr, stdout};
 
 use crate::config::{self, Command};
+use crate::ground::Ground;
 use crate::healthcheck;
 use crate::json;
 use crate::roundtrip;
 use crate::server::{Memory, Server};
-use crate::worker::Spawn;
 
 /// A `static`, for what nobody writes is not resident; its lock is taken once.
 static MEMORY: Mutex<Memory> = Mutex::new(Memory::new());
@@ -27,7 +27,7 @@ const BAD_USAGE: u8 = 2;
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
-    spawn: Spawn,
+    ground: &dyn Ground,
 ) -> u8 {
     let command = match config::read(arguments, environment) {
         Ok(command) => command,
@@ -39,7 +39,7 @@ pub fn run(
             // makes 2 MiB around it resident (prctl(2), PR_SET_THP_DISABLE). Without them it is as small as elsewhere.
             let _ = rustix::thread::disable_transparent_huge_pages(true);
             let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-            match Server::start(&config, &mut memory, spawn).and_then(|mut server| server.run()) {
+            match Server::start(&config, &mut memory, ground).and_then(|mut server| server.run()) {
                 Ok(()) => DONE,
                 Err(error) => complain(&error, FAILED),
             }

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Url};
+use crate::text::Lossy;
 
 /// How long all of it may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,14 +34,10 @@ pub fn run(url: &Url) -> Result<usize, String> {
         }
     };
     let mut ask = |method: &str, target: &str, fields: &str, sent: &[u8]| {
-        let failed = |reason: &dyn Display| format!("{method} {}: {reason}", url.with_target(target));
+        let failed = |reason: &dyn Display| format!("{method} http://{}{target}: {reason}", url.authority());
         let head = client.ask(method, target, fields, sent).map_err(|error| failed(&error))?;
         let content = client.content(&head).map_err(|error| failed(&error))?;
-        if head.is_ok() {
-            Ok(content)
-        } else {
-            Err(failed(&format_args!("{head}: {}", String::from_utf8_lossy(&content))))
-        }
+        if head.is_ok() { Ok(content) } else { Err(failed(&format_args!("{head}: {}", Lossy(&content)))) }
     };
     let original = ask("GET", STATUS, "", b"")?;
     for status in [&with_other_end(&original), &original] {
@@ -48,8 +45,8 @@ pub fn run(url: &Url) -> Result<usize, String> {
         ask("POST", "/api/status", &fields, status)?;
         if ask("GET", STATUS, "", b"")? != *status {
             return Err(format!(
-                "GET {}: not what was just posted; does somebody else post too?",
-                url.with_target(STATUS)
+                "GET http://{}{STATUS}: not what was just posted; does somebody else post too?",
+                url.authority()
             ));
         }
     }

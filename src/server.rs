@@ -5,28 +5,29 @@
 //! costs three system calls: wait, receive, send.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::{Next, Turn};
 use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
+use crate::ground::{Ground, HANG_UP, STOP};
 use crate::http::head::HEAD_MAX;
 use crate::log::Log;
-use crate::store::Trouble;
-use crate::worker::{Places, Spawn, Worker, WorkerError};
+use crate::store::{Fault, Trouble};
+use crate::worker::{Places, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
 const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
@@ -61,9 +62,9 @@ const _: () = assert!(READ_MAX >= HEAD_MAX);
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long, in milliseconds, what would be told again and again is told only once.
 const TELL_AGAIN_MS: u64 = 60_000;
-/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the two ends
-/// of the signal pipe, what the worker wakes by, the state directory and a file in it, and one to spare.
-const DESCRIPTORS_RESERVED: u64 = 11;
+/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the signal pipe,
+/// with an end for each of three signals, what the worker wakes by, the state directory and a file in it, and one to spare.
+const DESCRIPTORS_RESERVED: u64 = 13;
 
 /// The memory of a server. It is meant to be a `static`: what is never written is never resident.
 pub struct Memory {
@@ -89,13 +90,13 @@ impl Default for Memory {
 #[derive(Debug)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(SocketAddr, Fault),
     /// The files cannot be used.
     Files(WorkerError),
     /// So many descriptors leave none for connections.
     Descriptors(u64),
     /// The system refuses something that the server cannot do without.
-    System(io::Error),
+    System(Fault),
 }
 
 impl fmt::Display for ServerError {
@@ -109,15 +110,9 @@ impl fmt::Display for ServerError {
     }
 }
 
-impl From<WorkerError> for ServerError {
-    fn from(error: WorkerError) -> Self {
-        ServerError::Files(error)
-    }
-}
-
-impl From<io::Error> for ServerError {
-    fn from(error: io::Error) -> Self {
-        ServerError::System(error)
+impl<E: Into<Fault>> From<E> for ServerError {
+    fn from(error: E) -> Self {
+        ServerError::System(error.into())
     }
 }
 
@@ -161,7 +156,8 @@ impl LastTold {
 pub struct Server<'s> {
     poll: Poll,
     events: Events,
-    signals: Signals,
+    /// Where signals wake the server.
+    signals: OwnedFd,
     listener: Option<TcpListener>,
     /// Whether there may be connections to accept.
     acceptable: bool,
@@ -190,13 +186,14 @@ pub struct Server<'s> {
 
 impl<'s> Server<'s> {
     /// Takes over the signals SIGTERM, SIGINT and SIGHUP, reads the seed, and listens. All the memory that the server
-    /// will use is taken here. Where there are files, `spawn` starts the thread that waits for them.
+    /// will use is taken here. The signals are taken, and the thread for files is started, on `ground`.
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn start(config: &Config, memory: &'s mut Memory, spawn: Spawn) -> Result<Self, ServerError> {
+    pub fn start(config: &Config, memory: &'s mut Memory, ground: &dyn Ground) -> Result<Self, ServerError> {
         // First of all: to PID 1 a signal that it does not handle yet is lost.
-        let mut signals = stop_signals()?;
+        let (signals, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        ground.take_signals(wake)?;
         let clock = Clock::new();
         let log = Log::new(config.log_level, config.log_format, *clock.date());
         let max_bytes = config.limits.max_bytes;
@@ -211,27 +208,28 @@ impl<'s> Server<'s> {
         let worker = match Places::of(config) {
             Some(places) => {
                 let waker = Waker::new(poll.registry(), WORKER)?;
-                Some(Worker::start(places, max_bytes, waker, &log, spawn, |status, trouble| {
+                let worker = Worker::start(places, max_bytes, waker, &log, ground, |status, trouble| {
                     if !status.is_empty() {
                         connections.load(status);
                     }
                     connections.have_files(config.refresh_ms, trouble, clock.now());
-                })?)
+                });
+                Some(worker.map_err(ServerError::Files)?)
             }
             None => None,
         };
 
         let mut listener =
-            TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
+            TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error.into()))?;
         // Every connection inherits it.
         let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
-        set_socket_send_buffer_size(&listener, send_buffer).map_err(io::Error::from)?;
+        set_socket_send_buffer_size(&listener, send_buffer)?;
         // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
         // a whole second later.
-        rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
+        rustix::net::listen(&listener, BACKLOG)?;
         let address = listener.local_addr()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let server = Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -265,7 +263,7 @@ impl<'s> Server<'s> {
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                Err(error) if errno(&error) != Errno::INTR => return Err(error.into()),
                 _ => {}
             }
             self.clock.look();
@@ -372,20 +370,16 @@ impl<'s> Server<'s> {
     }
 
     fn take_signals(&mut self) {
-        let mut stop = false;
-        for signal in self.signals.pending() {
-            match signal {
-                SIGHUP if self.worker.is_some() => {
-                    self.log.info(format_args!("SIGHUP: looking at the files"));
-                    self.look_wanted = true;
-                }
-                SIGHUP => {
-                    self.log.info(format_args!("SIGHUP: nothing to do, there is no seed file and no state directory"))
-                }
-                _ => stop = true,
-            }
+        // As many bytes as signals: once there are none, the next signal is an event again.
+        while rustix::io::read(&self.signals, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
+        if HANG_UP.swap(false, Ordering::Relaxed) {
+            self.look_wanted = self.worker.is_some();
+            self.log.info(match self.look_wanted {
+                true => format_args!("SIGHUP: looking at the files"),
+                false => format_args!("SIGHUP: nothing to do, there is no seed file and no state directory"),
+            });
         }
-        if stop && !self.connections.is_shutting_down() {
+        if STOP.load(Ordering::Relaxed) && !self.connections.is_shutting_down() {
             self.shut_down();
         }
     }
@@ -430,10 +424,10 @@ impl<'s> Server<'s> {
                     self.admit(stream, peer);
                     made_room = false;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.acceptable = false,
+                Err(error) if errno(&error) == Errno::AGAIN => self.acceptable = false,
                 Err(error) if no_room(&error) => {
                     if self.no_room_told.is_due(now) {
-                        self.log.error(format_args!("cannot accept connections: {error}"));
+                        self.log.error(format_args!("cannot accept connections: {}", Fault::from(error)));
                     }
                     match self.connections.victim() {
                         Some(victim) if !made_room => {
@@ -474,7 +468,7 @@ impl<'s> Server<'s> {
         let queued = self.sockets[id].queued;
         self.sockets[id] = Socket { stream: Some(stream), readable: true, writable: true, queued, ..Socket::default() };
         if let Err(error) = registered {
-            self.log.error(format_args!("cannot wait for a connection: {error}"));
+            self.log.error(format_args!("cannot wait for a connection: {}", Fault::from(error)));
             self.close(id);
         } else {
             self.drive(id, Share::Small);
@@ -617,9 +611,9 @@ fn next(queue: &mut Queue, sockets: &mut [Socket]) -> Option<usize> {
 
 /// Whether a socket is still of use after this error; `ready` says then whether it is ready for the same call.
 fn goes_on(error: &io::Error, ready: &mut bool) -> bool {
-    match error.kind() {
-        ErrorKind::WouldBlock => *ready = false,
-        ErrorKind::Interrupted => {}
+    match errno(error) {
+        Errno::AGAIN => *ready = false,
+        Errno::INTR => {}
         _ => return false,
     }
     true
@@ -634,8 +628,11 @@ fn send(stream: &mut TcpStream, parts: [&[u8]; 3]) -> io::Result<usize> {
 }
 
 fn no_room(error: &io::Error) -> bool {
-    let room = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| room.iter().any(|errno| errno.raw_os_error() == code))
+    matches!(errno(error), Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// How many connections the limit on open descriptors leaves.
@@ -649,14 +646,4 @@ fn connections_within_limit(wanted: usize, log: &Log) -> Result<usize, ServerErr
         log.error(format_args!("RLIMIT_NOFILE is {limit}: at most {left} connections instead of {wanted}"));
     }
     Ok(wanted.min(left))
-}
-
-/// The signals as events. The handler of a second one that ends the server does so at once, whatever the loop is at.
-fn stop_signals() -> io::Result<Signals> {
-    let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
-        signal_hook::flag::register(signal, Arc::clone(&stopping))?;
-    }
-    Signals::new([SIGTERM, SIGINT, SIGHUP])
 }

@@ -5,40 +5,21 @@
 //! alone until it is woken, so neither ever waits for the lock.
 
 use std::fmt;
-use std::io;
 use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use mio::Waker;
-use signal_hook::consts::SIGXFSZ;
 
 use crate::config::Config;
 use crate::connections::{Finished, Work};
 use crate::files::Files;
+use crate::ground::Ground;
 use crate::log::Log;
-use crate::store::{Buffers, Note, Notes, Reason, Sources, Store, Trouble};
+use crate::store::{Buffers, Fault, Note, Notes, Reason, Sources, Store, Trouble};
 
 /// The memory of the store. Its lock is taken once.
 static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers::new());
-
-/// How many bytes of stack the thread has. It needs a page or two.
-const STACK: usize = 64 << 10;
-
-/// What a thread does.
-pub type Job = Box<dyn FnOnce() + Send>;
-
-/// Runs a job in a thread of its own.
-pub type Spawn = fn(Job) -> io::Result<()>;
-
-/// Runs a job in a thread of the standard library.
-///
-/// # Errors
-/// The system refuses a thread.
-pub fn spawn(job: Job) -> io::Result<()> {
-    thread::Builder::new().name("store".to_owned()).stack_size(STACK).spawn(job).map(drop)
-}
 
 /// Where the files are. There is at least one.
 #[derive(Debug)]
@@ -62,8 +43,8 @@ pub enum WorkerError {
     Seed(PathBuf, Reason),
     /// Another server of this process uses the memory for them.
     Taken,
-    /// The system refuses a thread, or to leave a signal to the server.
-    System(io::Error),
+    /// The system refuses a thread.
+    System(Fault),
 }
 
 impl fmt::Display for WorkerError {
@@ -118,7 +99,7 @@ pub struct Worker {
 
 impl Worker {
     /// Reads the files, of which none is larger than `max_bytes`. `found` is told what they say: the status, which is empty
-    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread by `spawn`, which uses
+    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread on `ground`, which uses
     /// `waker` whenever something is done.
     ///
     /// # Errors
@@ -128,16 +109,12 @@ impl Worker {
         max_bytes: usize,
         waker: Waker,
         log: &Log,
-        spawn: Spawn,
+        ground: &dyn Ground,
         found: impl FnOnce(&[u8], Option<Trouble>),
     ) -> Result<Self, WorkerError> {
         // It is never given back, for the thread runs as long as the process.
         let buffers = Box::leak(Box::new(BUFFERS.try_lock().map_err(|_| WorkerError::Taken)?));
         let Places { seed, state } = &places;
-        if state.is_some() {
-            // Else a file that is larger than RLIMIT_FSIZE allows would end the server, instead of failing.
-            signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(WorkerError::System)?;
-        }
         let sources = Sources { state: state.is_some(), seed: seed.is_some(), max_bytes };
         let files = Files::new(state.as_deref(), seed.as_deref());
         let mut store = Store::start(files, sources, buffers)
@@ -148,7 +125,7 @@ impl Worker {
         let office = Arc::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() });
         let worker = Worker { office: Arc::clone(&office), places };
         worker.tell(&notes, log);
-        spawn(Box::new(move || work(&office, &waker))).map_err(WorkerError::System)?;
+        ground.spawn(Box::new(move || work(&office, &waker))).map_err(WorkerError::System)?;
         Ok(worker)
     }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use common::{Client, PATIENCE, Server, Signal, TemporaryDir, post_request};
 use gitops_status_server::config;
+use gitops_status_server::ground::Process;
 use gitops_status_server::server::{Memory, Server as Serving};
-use gitops_status_server::worker;
 
 const TESTS: [(&str, fn()); 2] = [
     ("nothing_that_is_sent_makes_the_server_allocate", drive),
@@ -84,7 +84,7 @@ fn serve(arguments: Vec<String>) {
     let arguments = arguments.into_iter().map(OsString::from);
     let Ok(config::Command::Serve(config)) = config::read(arguments, |_| None) else { panic!("bad arguments") };
     let mut memory = MEMORY.lock().unwrap();
-    let mut server = Serving::start(&config, &mut memory, worker::spawn).unwrap_or_else(|error| panic!("{error}"));
+    let mut server = Serving::start(&config, &mut memory, &Process).unwrap_or_else(|error| panic!("{error}"));
     // The thread for files takes some memory itself when it begins, and then goes to sleep.
     let id = std::process::id();
     while common::threads(id)

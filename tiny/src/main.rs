@@ -10,13 +10,15 @@
 mod memory;
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
-use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use gitops_status_server::ground::{Ground, HANG_UP, Job, STOP};
 use gitops_status_server::program;
-use gitops_status_server::worker::Job;
+use gitops_status_server::store::Fault;
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator::new();
@@ -32,7 +34,7 @@ extern "C" fn main(_: c_int, arguments: *const *const c_char, environment: *cons
         let value = |text: &[u8]| Some(owned(text.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?));
         environment.clone().find_map(value)
     };
-    program::run(arguments.map(owned).skip(1), variable, spawn).into()
+    program::run(arguments.map(owned).skip(1), variable, &Process).into()
 }
 
 /// As the standard library does it at the start of a process: what is opened later is not taken for a standard stream that
@@ -67,21 +69,60 @@ fn owned(text: &[u8]) -> OsString {
     OsStr::from_bytes(text).to_owned()
 }
 
-/// Runs `job` in a thread that nobody waits for.
-fn spawn(job: Job) -> io::Result<()> {
-    extern "C" fn begin(job: *mut c_void) -> *mut c_void {
-        // SAFETY: it is the pointer from below, and is given to one thread once.
-        let job = unsafe { Box::from_raw(job.cast::<Job>()) };
-        // SAFETY: the name is shorter than 16 bytes.
-        unsafe { libc::prctl(libc::PR_SET_NAME, c"store".as_ptr()) };
-        job();
-        ptr::null_mut()
+/// The process as it is.
+struct Process;
+
+impl Ground for Process {
+    fn take_signals(&self, wake: OwnedFd) -> Result<(), Fault> {
+        // It stays open as long as the process runs.
+        WAKE.store(wake.into_raw_fd(), Ordering::Relaxed);
+        let handler = on_signal as extern "C" fn(c_int) as libc::sighandler_t;
+        for (signal, handler) in
+            [(libc::SIGTERM, handler), (libc::SIGINT, handler), (libc::SIGHUP, handler), (libc::SIGXFSZ, libc::SIG_IGN)]
+        {
+            // SAFETY: the handler does nothing that a handler may not do.
+            if unsafe { libc::signal(signal, handler) } == libc::SIG_ERR {
+                return Err(Fault::Os(libc::EINVAL));
+            }
+        }
+        Ok(())
     }
-    let job = Box::into_raw(Box::new(job));
-    let mut thread = MaybeUninit::uninit();
-    // SAFETY: `begin` takes what it is given here.
-    match unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), begin, job.cast()) } {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
+
+    fn spawn(&self, job: Job) -> Result<(), Fault> {
+        extern "C" fn begin(job: *mut c_void) -> *mut c_void {
+            // SAFETY: it is the pointer from below, and is given to one thread once.
+            let job = unsafe { Box::from_raw(job.cast::<Job>()) };
+            // SAFETY: the name is shorter than 16 bytes.
+            unsafe { libc::prctl(libc::PR_SET_NAME, c"store".as_ptr()) };
+            job();
+            ptr::null_mut()
+        }
+        let job = Box::into_raw(Box::new(job));
+        let mut thread = MaybeUninit::uninit();
+        // SAFETY: `begin` takes what it is given here.
+        match unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), begin, job.cast()) } {
+            0 => Ok(()),
+            error => Err(Fault::Os(error)),
+        }
+    }
+}
+
+/// Where the handler writes.
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+/// What is called here may be called by a handler (signal-safety(7)), and what may change `errno` puts it back.
+extern "C" fn on_signal(signal: c_int) {
+    if signal == libc::SIGHUP {
+        HANG_UP.store(true, Ordering::Relaxed);
+    } else if STOP.swap(true, Ordering::Relaxed) {
+        // SAFETY: it ends the process, and nothing else.
+        unsafe { libc::_exit(1) };
+    }
+    // SAFETY: there is a byte to write, and each thread has an `errno`. A pipe that is full wakes as well.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::write(WAKE.load(Ordering::Relaxed), [0_u8].as_ptr().cast(), 1);
+        *errno = before;
     }
 }
