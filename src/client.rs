@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use crate::status::STATUS_CAPACITY;
 use crate::store::Fault;
-use crate::text::Lossy;
+use crate::text::{Lossy, decimal};
 
 /// The most bytes of the head of a response.
 const HEAD_MAX: usize = 4096;
@@ -261,10 +261,7 @@ impl Head {
             let (name, value) = field.trim_ascii_start().split_at_checked(CONTENT_LENGTH.len())?;
             name.eq_ignore_ascii_case(CONTENT_LENGTH).then_some(value)
         });
-        Ok(Head {
-            line,
-            content_length: length.and_then(|value| str::from_utf8(value).ok()?.trim_ascii().parse().ok()),
-        })
+        Ok(Head { line, content_length: length.and_then(|value| usize::try_from(decimal(value.trim_ascii())?).ok()) })
     }
 
     /// Whether the status code is 200.

@@ -25,7 +25,7 @@ const BAD_USAGE: u8 = 2;
 
 /// Does what `arguments` say, without the program's name, and the environment. Gives the exit code.
 pub fn run(
-    arguments: impl IntoIterator<Item = OsString>,
+    arguments: impl Iterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
     ground: &dyn Ground,
 ) -> u8 {

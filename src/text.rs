@@ -1,4 +1,4 @@
-//! Bytes as text, for whoever reads what may be none.
+//! Bytes that may be text: shown, and read as a number.
 
 use core::fmt::{Display, Formatter, Result, Write as _};
 
@@ -15,5 +15,32 @@ impl Display for Lossy<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The number that decimal digits are, if there are any and nothing else.
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.filter(|_| !digits.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_shown_as_far_as_it_is() {
+        assert_eq!(Lossy(b"a\xffb\xc3\xa4\xc3").to_string(), "a\u{fffd}b\u{e4}\u{fffd}");
+    }
+
+    #[test]
+    fn a_number_has_digits_alone_and_fits() {
+        assert_eq!(decimal(b"0018446744073709551615"), Some(u64::MAX));
+        for text in ["", "18446744073709551616", "+1", "-1", " 1", "1 ", "1.0", "0x1"] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text:?}");
+        }
     }
 }

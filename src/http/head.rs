@@ -8,6 +8,7 @@ use core::str;
 use httparse::Header;
 
 use super::framing::Length;
+use crate::text::decimal;
 
 /// The most bytes that a request head may have, its last empty line included: as much as one of nginx's large header
 /// buffers, so that what comes through a proxy fits here too.
@@ -359,16 +360,6 @@ impl Codings {
 /// The elements of a list-based field value (RFC 9110 §5.6.1); empty ones are passed over, as it asks.
 pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 /// The host of `uri-host [ ":" port ]` (RFC 9110 §7.2), which may be empty for a target that has no authority. Names are

@@ -3,6 +3,7 @@
 use core::fmt::Write as _;
 
 use crate::snapshot::{ETAG_LEN, ETag};
+use crate::text::decimal;
 
 /// How many contents of the seed are remembered: more than pods of one roll-out can differ in.
 const SEEDS_SEEN_MAX: usize = 8;
@@ -30,7 +31,9 @@ pub(super) type SeenSeeds = heapless::Vec<SeenSeed, SEEDS_SEEN_MAX>;
 pub(super) fn parse(text: &[u8]) -> SeenSeeds {
     let seed = |line: &str| {
         let (tag, changed) = line.split_once(' ')?;
-        Some(SeenSeed { tag: ETag::from_hex(tag)?, changed: changed.parse().ok()? })
+        let (sign, digits) = changed.strip_prefix('-').map_or((1, changed), |digits| (-1, digits));
+        let changed = decimal(digits.as_bytes())?;
+        Some(SeenSeed { tag: ETag::from_hex(tag)?, changed: 0_i64.checked_add_unsigned(changed)? * sign })
     };
     let mut seeds = SeenSeeds::new();
     for seen in core::str::from_utf8(text).unwrap_or_default().lines().filter_map(seed) {
