@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use crate::status::STATUS_CAPACITY;
 use crate::store::Fault;
-use crate::text::{Lossy, decimal};
+use crate::text::{Address, Lossy, decimal};
 
 /// The most bytes of the head of a response.
 const HEAD_MAX: usize = 4096;
@@ -65,7 +65,7 @@ impl Url {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             _ => {}
         }
-        Url { authority: address.to_string(), target: target.to_owned(), address }
+        Url { authority: Address(address).to_string(), target: target.to_owned(), address }
     }
 
     /// The host and the port, as `Host` has them.

@@ -6,13 +6,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fd::BorrowedFd;
 use rustix::stdio::{stderr, stdout};
 
 use crate::config::{self, Command};
 use crate::ground::Ground;
 use crate::healthcheck;
 use crate::json;
+use crate::log::write;
 use crate::roundtrip;
 use crate::server::{Memory, Server};
 
@@ -69,17 +69,4 @@ fn complain(error: &dyn fmt::Display, code: u8) -> u8 {
     line.push('\n');
     write(stderr(), &line);
     code
-}
-
-/// Writes all of it, if anybody takes it.
-fn write(to: BorrowedFd<'_>, text: &str) {
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        match rustix::io::write(to, rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            // Nobody is left to tell when the reader of a pipe is gone.
-            Err(_) => return,
-        }
-    }
 }

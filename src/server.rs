@@ -27,6 +27,7 @@ use crate::ground::{Ground, HANG_UP, STOP};
 use crate::http::head::HEAD_MAX;
 use crate::log::Log;
 use crate::store::{Fault, Trouble};
+use crate::text::Address;
 use crate::worker::{Places, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
@@ -102,7 +103,7 @@ pub enum ServerError {
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServerError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            ServerError::Listen(address, error) => write!(f, "cannot listen on {}: {error}", Address(*address)),
             ServerError::Files(error) => error.fmt(f),
             ServerError::Descriptors(limit) => write!(f, "RLIMIT_NOFILE is {limit}, which leaves none for connections"),
             ServerError::System(error) => error.fmt(f),
@@ -251,7 +252,7 @@ impl<'s> Server<'s> {
             log,
             grace: config.shutdown_grace * 1000,
         };
-        server.log.info(format_args!("listening on {address}"));
+        server.log.info(format_args!("listening on {}", Address(address)));
         Ok(server)
     }
 

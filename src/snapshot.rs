@@ -126,9 +126,8 @@ impl ETag {
     }
 
     /// The tag whose [`hex`](Self::hex) this is.
-    pub fn from_hex(hex: &str) -> Option<Self> {
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
         let mut tag = [b'"'; ETAG_LEN];
-        let digits = hex.as_bytes();
         let fits =
             digits.len() == ETAG_LEN - 2 && digits.iter().all(|&digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| {

@@ -1,6 +1,7 @@
 //! Bytes that may be text: shown, and read as a number.
 
 use core::fmt::{Display, Formatter, Result, Write as _};
+use core::net::SocketAddr;
 
 /// Shows bytes; what is not UTF-8 in them is U+FFFD.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,20 @@ impl Display for Lossy<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Shows the address of a socket, as the standard library does, which can align it too.
+#[derive(Debug, Clone, Copy)]
+pub struct Address(pub SocketAddr);
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0 {
+            SocketAddr::V4(address) => write!(f, "{}:{}", address.ip(), address.port()),
+            SocketAddr::V6(address) if address.scope_id() == 0 => write!(f, "[{}]:{}", address.ip(), address.port()),
+            SocketAddr::V6(address) => write!(f, "[{}%{}]:{}", address.ip(), address.scope_id(), address.port()),
+        }
     }
 }
 
@@ -34,6 +49,13 @@ mod tests {
     #[test]
     fn what_is_no_text_is_shown_as_far_as_it_is() {
         assert_eq!(Lossy(b"a\xffb\xc3\xa4\xc3").to_string(), "a\u{fffd}b\u{e4}\u{fffd}");
+    }
+
+    #[test]
+    fn an_address_is_shown_as_everybody_shows_it() {
+        for text in ["127.0.0.1:0", "[::1]:65535", "[::ffff:1.2.3.4]:80", "[fe80::1%3]:80"] {
+            assert_eq!(Address(text.parse().unwrap()).to_string(), text);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::mem::take;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +18,7 @@ use crate::files::Files;
 use crate::ground::Ground;
 use crate::log::Log;
 use crate::store::{Buffers, Fault, Note, Notes, Reason, Sources, Store, Trouble};
+use crate::text::Lossy;
 
 /// The memory of the store. Its lock is taken once.
 static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers::new());
@@ -50,7 +52,7 @@ pub enum WorkerError {
 impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkerError::Seed(path, reason) => write!(f, "seed file {}: {reason}", path.display()),
+            WorkerError::Seed(path, reason) => write!(f, "seed file {}: {reason}", shown(path)),
             WorkerError::Taken => f.write_str("another server of this process has a seed file or a state directory"),
             WorkerError::System(error) => write!(f, "cannot have a thread for files: {error}"),
         }
@@ -154,8 +156,8 @@ impl Worker {
 
     /// Logs what happened to the files.
     pub fn tell(&self, notes: &Notes, log: &Log) {
-        let seed = self.places.seed.as_deref().unwrap_or(Path::new("")).display();
-        let state = self.places.state.as_deref().unwrap_or(Path::new("")).display();
+        let seed = shown(self.places.seed.as_deref().unwrap_or(Path::new("")));
+        let state = shown(self.places.state.as_deref().unwrap_or(Path::new("")));
         for note in notes {
             match note {
                 Note::SeedTaken(bytes) => log.info(format_args!("seed file {seed}: {bytes} bytes")),
@@ -176,6 +178,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn shown(path: &Path) -> Lossy<'_> {
+    Lossy(path.as_os_str().as_bytes())
 }
 
 fn work(office: &Office, waker: &Waker) {

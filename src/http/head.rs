@@ -401,11 +401,13 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
     if target.starts_with('/') {
         return Some(before_query(target));
     }
-    let (scheme, rest) = target.split_once("://")?;
+    let colon = target.as_bytes().windows(3).position(|it| it == b"://")?;
+    let (scheme, rest) = (&target[..colon], &target[colon + 3..]);
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (authority, path) =
+        rest.split_at(rest.bytes().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len()));
     // Without a host it names nothing (RFC 9110 §4.2.1).
     if host(authority.as_bytes())?.is_empty() {
         return None;
@@ -419,7 +421,7 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
 }
 
 fn before_query(target: &str) -> &str {
-    target.split_once('?').map_or(target, |(path, _)| path)
+    target.bytes().position(|byte| byte == b'?').map_or(target, |end| &target[..end])
 }
 
 #[cfg(test)]

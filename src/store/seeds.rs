@@ -29,14 +29,15 @@ pub(super) type SeenSeeds = heapless::Vec<SeenSeed, SEEDS_SEEN_MAX>;
 
 /// Reads the file. What is something else counts as nothing.
 pub(super) fn parse(text: &[u8]) -> SeenSeeds {
-    let seed = |line: &str| {
-        let (tag, changed) = line.split_once(' ')?;
-        let (sign, digits) = changed.strip_prefix('-').map_or((1, changed), |digits| (-1, digits));
-        let changed = decimal(digits.as_bytes())?;
+    let seed = |line: &[u8]| {
+        let mut words = line.splitn(2, |&byte| byte == b' ');
+        let (tag, changed) = (words.next()?, words.next()?);
+        let (sign, digits) = changed.strip_prefix(b"-").map_or((1, changed), |digits| (-1, digits));
+        let changed = decimal(digits)?;
         Some(SeenSeed { tag: ETag::from_hex(tag)?, changed: 0_i64.checked_add_unsigned(changed)? * sign })
     };
     let mut seeds = SeenSeeds::new();
-    for seen in core::str::from_utf8(text).unwrap_or_default().lines().filter_map(seed) {
+    for seen in text.split(|&byte| byte == b'\n').filter_map(seed) {
         push(&mut seeds, seen);
     }
     seeds

@@ -10,15 +10,20 @@
 mod memory;
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use gitops_status_server::ground::{Ground, HANG_UP, Job, STOP};
 use gitops_status_server::program;
 use gitops_status_server::store::Fault;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::fcntl_getfd;
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::thread::set_name;
 
 #[global_allocator]
 static ALLOCATOR: memory::Allocator = memory::Allocator::new();
@@ -40,11 +45,12 @@ extern "C" fn main(_: c_int, arguments: *const *const c_char, environment: *cons
 /// As the standard library does it at the start of a process: what is opened later is not taken for a standard stream that
 /// was closed, and a pipe that nobody reads is an error and no signal.
 fn prepare() {
-    for stream in 0..3 {
-        // SAFETY: these calls touch no memory but the name.
-        unsafe {
-            if libc::fcntl(stream, libc::F_GETFD) == -1 && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) == -1 {
-                libc::abort();
+    for stream in [stdin(), stdout(), stderr()] {
+        if fcntl_getfd(stream).is_err() {
+            match open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
+                // It has the lowest number that is free, which is this one.
+                Ok(null) => mem::forget(null),
+                Err(_) => process::abort(),
             }
         }
     }
@@ -92,8 +98,7 @@ impl Ground for Process {
         extern "C" fn begin(job: *mut c_void) -> *mut c_void {
             // SAFETY: it is the pointer from below, and is given to one thread once.
             let job = unsafe { Box::from_raw(job.cast::<Job>()) };
-            // SAFETY: the name is shorter than 16 bytes.
-            unsafe { libc::prctl(libc::PR_SET_NAME, c"store".as_ptr()) };
+            let _ = set_name(c"store");
             job();
             ptr::null_mut()
         }
