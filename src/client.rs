@@ -5,12 +5,13 @@ use std::mem::replace;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 
+use crate::clock::timespec;
 use crate::status::STATUS_CAPACITY;
 use crate::store::Fault;
 use crate::text::{Address, Lossy, decimal};
@@ -206,8 +207,7 @@ const CUT_OFF: &str = "the answer is cut off";
 
 /// A connection to `address`, which nothing waits for but [`wait`].
 fn connected(address: SocketAddr, deadline: Instant) -> Result<OwnedFd, Failure> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let stream = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let stream = socket_for(address)?;
     match connect(&stream, &address) {
         Err(Errno::INPROGRESS) => {
             wait(&stream, PollFlags::OUT, deadline)?;
@@ -218,6 +218,15 @@ fn connected(address: SocketAddr, deadline: Instant) -> Result<OwnedFd, Failure>
     Ok(stream)
 }
 
+/// A socket that never waits, for a connection to `address` or for those that come to it.
+///
+/// # Errors
+/// The system has none.
+pub fn socket_for(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
 /// Waits until `stream` is ready, or has failed.
 fn wait(stream: &OwnedFd, ready: PollFlags, deadline: Instant) -> Result<(), Failure> {
     loop {
@@ -225,8 +234,7 @@ fn wait(stream: &OwnedFd, ready: PollFlags, deadline: Instant) -> Result<(), Fai
         if left.is_zero() {
             return Err(Failure::TimedOut);
         }
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(stream, ready)], Some(&left)) {
+        match poll(&mut [PollFd::new(stream, ready)], Some(&timespec(left))) {
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),

@@ -2,7 +2,20 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::thread::{Timespec, nanosleep};
+
 use crate::http::response::Date;
+
+/// Does nothing for so long, or less if a signal comes.
+pub fn pause(time: Duration) {
+    // Whoever waits looks again anyway.
+    let _ = nanosleep(&timespec(time));
+}
+
+/// A span of time as system calls have it.
+pub fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
+}
 
 /// Both clocks, as they stood when they were last looked at.
 #[derive(Debug)]

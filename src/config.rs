@@ -36,7 +36,8 @@ enum Kind {
     Address,
     /// From the first to the second.
     Number(u32, u32),
-    OneOf(&'static [&'static str]),
+    /// One of these, between which stands `, `.
+    OneOf(&'static str),
     Path,
 }
 
@@ -55,7 +56,6 @@ const LISTEN: usize = 0;
 const MAX_BYTES: usize = 1;
 const MAX_CONNECTIONS: usize = 2;
 const SEED_FILE: usize = 3;
-const STATE_DIR: usize = 4;
 const REFRESH_MS: usize = 5;
 const HEAD_TIMEOUT: usize = 6;
 const BODY_TIMEOUT: usize = 7;
@@ -134,7 +134,7 @@ pub static OPTIONS: [Opt; 13] = [
         "LEVEL",
         "STATUS_LOG",
         "info",
-        Kind::OneOf(&["error", "info", "access"]),
+        Kind::OneOf("error, info, access"),
         "error, info, or access (a line for each request too)",
     ),
     opt(
@@ -142,7 +142,7 @@ pub static OPTIONS: [Opt; 13] = [
         "FORMAT",
         "STATUS_LOG_FORMAT",
         "text",
-        Kind::OneOf(&["text", "json"]),
+        Kind::OneOf("text, json"),
         "text or json; one line an event, to standard error",
     ),
 ];
@@ -277,22 +277,23 @@ fn position(options: &[Opt], name: &[u8]) -> Option<usize> {
 fn config(flags: &[Option<OsString>], environment: Environment<'_>) -> Result<Config, UsageError> {
     let mut listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let mut numbers = [0; OPTIONS.len()];
-    let mut paths = [const { None }; OPTIONS.len()];
+    let (mut seed_file, mut state_dir) = (None, None);
     for (index, option) in OPTIONS.iter().enumerate() {
         let given = Given::of(option, &flags[index], environment);
         match option.kind {
             Kind::Address => listen = given.address()?,
             Kind::Number(least, most) => numbers[index] = given.number(least, most)?,
             Kind::OneOf(choices) => numbers[index] = given.one_of(choices)?,
-            Kind::Path => paths[index] = given.path()?,
+            Kind::Path if index == SEED_FILE => seed_file = given.path()?,
+            Kind::Path => state_dir = given.path()?,
         }
     }
     let milliseconds = |index: usize| u64::from(numbers[index]) * 1000;
     Ok(Config {
         listen,
         max_connections: numbers[MAX_CONNECTIONS] as usize,
-        seed_file: paths[SEED_FILE].take(),
-        state_dir: paths[STATE_DIR].take(),
+        seed_file,
+        state_dir,
         refresh_ms: numbers[REFRESH_MS].into(),
         limits: Limits {
             max_bytes: numbers[MAX_BYTES] as usize,
@@ -368,6 +369,7 @@ impl Given {
         number.map(|number| number as u32)
     }
 
+    #[inline(never)]
     fn address(&self) -> Result<SocketAddr, UsageError> {
         let address = self.value.to_str().and_then(|text| text.parse().ok());
         address.ok_or_else(|| {
@@ -383,9 +385,10 @@ impl Given {
     }
 
     /// Which one it is.
-    fn one_of(&self, choices: &[&str]) -> Result<u32, UsageError> {
-        let found = choices.iter().position(|choice| choice.as_bytes() == self.value.as_bytes());
-        found.map(|index| index as u32).ok_or_else(|| self.wrong(format_args!("one of {}", choices.join(", "))))
+    fn one_of(&self, choices: &str) -> Result<u32, UsageError> {
+        let mut each = choices.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii_start);
+        let found = each.position(|choice| choice == self.value.as_bytes());
+        found.map(|index| index as u32).ok_or_else(|| self.wrong(format_args!("one of {choices}")))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Everything in the state directory is opened relative to it, by a name of our own, and no symbolic link is followed. The
 //! directory is opened anew for each change: one that was removed and is there again is another one.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -13,6 +13,7 @@ use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Sta
 use rustix::io::{self, Errno};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::clock::pause;
 use crate::store::{Disk, Fault, Name, Stamp};
 
 const STATUS: &CStr = c"status.json";
@@ -57,26 +58,28 @@ pub struct Files {
 impl Files {
     /// The state is in `directory`, the seed is `seed`, as far as there is either. Nothing is looked at yet.
     pub fn new(directory: Option<&Path>, seed: Option<&Path>) -> Self {
-        let path = |path: Option<&Path>| c_string(path.unwrap_or(Path::new("")).as_os_str());
-        let within = |name: &CStr| directory.map(|directory| directory.join(OsStr::from_bytes(name.to_bytes())));
-        let (status, seeds_seen, lock) = (within(STATUS), within(SEEDS_SEEN), within(LOCK));
-        let seed_directory = seed.and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        });
+        let [directory, seed] = [directory, seed].map(|path| path.unwrap_or(Path::new("")).as_os_str().as_bytes());
+        let within = |name: &CStr| match directory {
+            [] => CString::default(),
+            directory => c_string(&[directory, b"/", name.to_bytes()]),
+        };
+        let seed_directory = match seed.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => &seed[..=slash],
+            None => b".",
+        };
         let mut random = [0; 8];
         // Without randomness the process has a number at least.
         let _ = getrandom(&mut random, GetRandomFlags::NONBLOCK);
         let number = u64::from_ne_bytes(random) ^ u64::from(std::process::id());
         let [begin, end] = TEMPORARY;
         Files {
-            directory: path(directory),
-            status: path(status.as_deref()),
-            seeds_seen: path(seeds_seen.as_deref()),
-            lock: path(lock.as_deref()),
-            seed: path(seed),
-            seed_directory: path(seed_directory),
-            temporary: c_string(OsStr::new(&format!("{begin}{number:016x}{end}"))),
+            directory: c_string(&[directory]),
+            status: within(STATUS),
+            seeds_seen: within(SEEDS_SEEN),
+            lock: within(LOCK),
+            seed: c_string(&[seed]),
+            seed_directory: c_string(&[seed_directory]),
+            temporary: c_string(&[format!("{begin}{number:016x}{end}").as_bytes()]),
             opened: None,
             file: None,
             exists: false,
@@ -301,7 +304,7 @@ fn lock(opened: io::Result<OwnedFd>) -> io::Result<OwnedFd> {
     let begun = Instant::now();
     loop {
         match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < LOCK_PATIENCE => pause(LOCK_PAUSE),
             Ok(()) | Err(Errno::WOULDBLOCK) => return Ok(file),
             Err(error) => return Err(error),
         }
@@ -315,9 +318,9 @@ fn own_name(name: Name) -> &'static CStr {
     if name == Name::SeedsSeen { SEEDS_SEEN } else { STATUS }
 }
 
-fn c_string(text: &OsStr) -> CString {
+fn c_string(parts: &[&[u8]]) -> CString {
     // A path from the command line or the environment has no zero in it.
-    CString::new(text.as_bytes()).unwrap_or_default()
+    CString::new(parts.concat()).unwrap_or_default()
 }
 
 fn fault(error: Errno) -> Fault {
@@ -331,6 +334,7 @@ fn regular(stat: &Stat) -> Result<Stamp, Fault> {
     }
 }
 
+#[inline(never)]
 fn stamp(stat: &Stat) -> Stamp {
     let time = |seconds: i64, nanoseconds: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
     Stamp {

@@ -69,15 +69,15 @@ impl Log {
 
     /// Logs what went wrong with the server.
     pub fn error(&self, message: fmt::Arguments<'_>) {
-        self.write(Level::Error, message, |_| Ok(()));
+        self.write(Level::Error, message, &|_| Ok(()));
     }
 
     /// Logs what an operator should know.
     pub fn info(&self, message: fmt::Arguments<'_>) {
-        self.write(Level::Info, message, |_| Ok(()));
+        self.write(Level::Info, message, &|_| Ok(()));
     }
 
-    fn write(&self, level: Level, message: fmt::Arguments<'_>, fields: impl FnOnce(&mut Line) -> fmt::Result) {
+    fn write(&self, level: Level, message: fmt::Arguments<'_>, fields: &dyn Fn(&mut Line) -> fmt::Result) {
         if level > self.level {
             return;
         }
@@ -92,7 +92,7 @@ impl Journal for Log {
     fn record(&mut self, event: Event<'_>) {
         match event {
             Event::Accepted { peer, bytes, sync_status } => {
-                self.write(Level::Info, format_args!("accepted status"), |line| {
+                self.write(Level::Info, format_args!("accepted status"), &|line| {
                     line.plain("peer", &Address(peer))?;
                     line.number("bytes", bytes as u64)?;
                     match sync_status {
@@ -102,7 +102,7 @@ impl Journal for Log {
                 });
             }
             Event::Refused { peer, code, bytes, reason } => {
-                self.write(Level::Info, format_args!("refused status"), |line| {
+                self.write(Level::Info, format_args!("refused status"), &|line| {
                     line.plain("peer", &Address(peer))?;
                     line.number("code", code.number().into())?;
                     line.number("bytes", bytes)?;
@@ -110,7 +110,7 @@ impl Journal for Log {
                 });
             }
             Event::Answered { peer, method, target, code, bytes } => {
-                self.write(Level::Access, format_args!("request"), |line| {
+                self.write(Level::Access, format_args!("request"), &|line| {
                     line.plain("peer", &Address(peer))?;
                     line.value("method", method.chars())?;
                     line.value("target", target.chars())?;

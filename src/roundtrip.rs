@@ -5,10 +5,10 @@
 //! and yet a server that takes no post is found out.
 
 use std::fmt::Display;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Url};
+use crate::clock::pause;
 use crate::text::Lossy;
 
 /// How long all of it may take.
@@ -29,7 +29,7 @@ pub fn run(url: &Url) -> Result<usize, String> {
     let mut client = loop {
         match Client::connect(url, deadline) {
             Ok(client) => break client,
-            Err(_) if Instant::now() + PAUSE < deadline => sleep(PAUSE),
+            Err(_) if Instant::now() + PAUSE < deadline => pause(PAUSE),
             Err(error) => return Err(format!("{url}: {error}")),
         }
     };

@@ -15,10 +15,12 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
+use rustix::net::bind;
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
+use crate::client::socket_for;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::{Next, Turn};
@@ -220,14 +222,9 @@ impl<'s> Server<'s> {
             None => None,
         };
 
-        let mut listener =
-            TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error.into()))?;
-        // Every connection inherits it.
         let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
-        set_socket_send_buffer_size(&listener, send_buffer)?;
-        // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
-        // a whole second later.
-        rustix::net::listen(&listener, BACKLOG)?;
+        let mut listener =
+            listen(config.listen, send_buffer).map_err(|errno| ServerError::Listen(config.listen, errno.into()))?;
         let address = listener.local_addr()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
@@ -634,6 +631,18 @@ fn no_room(error: &io::Error) -> bool {
 
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// Listens, as `mio` does it but for the backlog: it asks for 128, which a burst fills while the loop is at something else,
+/// and who is turned away then comes again a whole second later. Every connection inherits what may be sent to it.
+fn listen(address: SocketAddr, send_buffer: usize) -> Result<TcpListener, Errno> {
+    let socket = socket_for(address)?;
+    // A server that starts again need not wait until the connections of the one before are forgotten.
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_send_buffer_size(&socket, send_buffer)?;
+    bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// How many connections the limit on open descriptors leaves.

@@ -9,13 +9,18 @@ pub struct Lossy<'b>(pub &'b [u8]);
 
 impl Display for Lossy<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        for chunk in self.0.utf8_chunks() {
-            f.write_str(chunk.valid())?;
-            if !chunk.invalid().is_empty() {
-                f.write_char(char::REPLACEMENT_CHARACTER)?;
-            }
+        let mut rest = self.0;
+        loop {
+            let (valid, behind) = match str::from_utf8(rest) {
+                Ok(valid) => return f.write_str(valid),
+                Err(error) => rest.split_at(error.valid_up_to()),
+            };
+            f.write_str(str::from_utf8(valid).unwrap_or_default())?;
+            f.write_char(char::REPLACEMENT_CHARACTER)?;
+            // A character that is cut off is shown as one, as the standard library does it.
+            let bad = str::from_utf8(behind).err().and_then(|error| error.error_len()).unwrap_or(behind.len());
+            rest = &behind[bad..];
         }
-        Ok(())
     }
 }
 

@@ -83,6 +83,7 @@ impl Known {
     }
 }
 
+#[inline(never)]
 fn is_old(stamp: Stamp, now: i64) -> bool {
     now.saturating_sub(stamp.changed) > SETTLED_NS
 }
@@ -263,6 +264,7 @@ impl<'b, D: Disk> Store<'b, D> {
         (changed, stored)
     }
 
+    #[inline(never)]
     fn note(&mut self, note: Note) {
         // They fit; and the log is not worth more than the status.
         let _ = self.notes.push(note);

@@ -131,3 +131,30 @@ extern "C" fn on_signal(signal: c_int) {
         *errno = before;
     }
 }
+
+/// What the standard library refers to for a panic that unwinds, and nothing calls: a panic aborts. Without these names
+/// here the unwinder would be linked, and with it the formatted output of the libc, to complain by.
+macro_rules! never_called {
+    ($($name:ident)*) => {
+        $(
+            // SAFETY: nothing else has this name once the unwinder is left out.
+            #[unsafe(no_mangle)]
+            extern "C" fn $name() -> ! {
+                process::abort()
+            }
+        )*
+    };
+}
+
+never_called! {
+    _Unwind_Backtrace
+    _Unwind_GetDataRelBase
+    _Unwind_GetIP
+    _Unwind_GetIPInfo
+    _Unwind_GetLanguageSpecificData
+    _Unwind_GetRegionStart
+    _Unwind_GetTextRelBase
+    _Unwind_Resume
+    _Unwind_SetGR
+    _Unwind_SetIP
+}
