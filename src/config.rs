@@ -1,10 +1,10 @@
 //! The command line and the environment.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::client::Url;
 use crate::connection::Limits;
@@ -172,9 +172,9 @@ pub struct Config {
     /// How many connections are held at once.
     pub max_connections: usize,
     /// The file with the first status.
-    pub seed_file: Option<PathBuf>,
+    pub seed_file: Option<&'static Path>,
     /// The directory that statuses are kept in.
-    pub state_dir: Option<PathBuf>,
+    pub state_dir: Option<&'static Path>,
     /// Milliseconds for which others' changes of either may stay unseen.
     pub refresh_ms: u64,
     /// What is configured about connections.
@@ -198,21 +198,24 @@ impl fmt::Display for UsageError {
 }
 
 /// Reads the arguments, without the program's name, and the environment. A flag wins over its variable, and an empty
-/// variable counts as none.
+/// variable counts as none. Both are there as long as the process is, and so is what the configuration has of them.
 ///
 /// # Errors
 /// The first thing that is wrong: what was given, what was expected.
 pub fn read(
-    mut arguments: impl Iterator<Item = OsString>,
-    environment: impl Fn(&str) -> Option<OsString>,
+    mut arguments: impl Iterator<Item = &'static OsStr>,
+    environment: impl Fn(&str) -> Option<&'static OsStr>,
 ) -> Result<Command, UsageError> {
     parse(&mut arguments, &environment)
 }
 
-type Environment<'e> = &'e dyn Fn(&str) -> Option<OsString>;
+type Environment<'e> = &'e dyn Fn(&str) -> Option<&'static OsStr>;
 
-fn parse(arguments: &mut dyn Iterator<Item = OsString>, environment: Environment<'_>) -> Result<Command, UsageError> {
-    let mut flags = [const { None }; OPTIONS.len()];
+fn parse(
+    arguments: &mut dyn Iterator<Item = &'static OsStr>,
+    environment: Environment<'_>,
+) -> Result<Command, UsageError> {
+    let mut flags = [None; OPTIONS.len()];
     let mut asking: Option<&Asking> = None;
     let mut url = None;
     let mut only_words = false;
@@ -241,9 +244,10 @@ fn parse(arguments: &mut dyn Iterator<Item = OsString>, environment: Environment
         let mut parts = given.splitn(2, |&byte| byte == b'=');
         let name = parts.next().unwrap_or_default();
         let value = parts.next();
-        let command = match name {
-            b"-h" | b"--help" => Some(Command::Help),
-            b"-V" | b"--version" if asking.is_none() => Some(Command::Version),
+        let is = |long: &str, short: &str| [long, short].iter().any(|it| it.as_bytes() == name);
+        let command = match asking {
+            _ if is("--help", "-h") => Some(Command::Help),
+            None if is("--version", "-V") => Some(Command::Version),
             _ => None,
         };
         let name = Lossy(name);
@@ -256,7 +260,7 @@ fn parse(arguments: &mut dyn Iterator<Item = OsString>, environment: Environment
         let Some(index) = name.0.strip_prefix(b"--").and_then(|name| position(&OPTIONS, name)) else {
             return Err(UsageError(format!("unknown option {name}")));
         };
-        let value = value.map(|value| OsStr::from_bytes(value).to_owned()).or_else(|| arguments.next());
+        let value = value.map(OsStr::from_bytes).or_else(|| arguments.next());
         let missing = || UsageError(format!("{name} needs a value: {}", OPTIONS[index].value));
         flags[index] = Some(value.ok_or_else(missing)?);
     }
@@ -264,7 +268,7 @@ fn parse(arguments: &mut dyn Iterator<Item = OsString>, environment: Environment
         None => Ok(Command::Serve(config(&flags, environment)?)),
         Some(asking) => Ok((asking.command)(match url {
             Some(url) => url,
-            None => Url::of(Given::of(&OPTIONS[LISTEN], &None, environment).address()?, asking.target),
+            None => Url::of(Given::of(&OPTIONS[LISTEN], None, environment).address()?, asking.target),
         })),
     }
 }
@@ -274,12 +278,12 @@ fn position(options: &[Opt], name: &[u8]) -> Option<usize> {
 }
 
 /// The configuration that `flags` make, which are in the order of [`OPTIONS`].
-fn config(flags: &[Option<OsString>], environment: Environment<'_>) -> Result<Config, UsageError> {
+fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Result<Config, UsageError> {
     let mut listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let mut numbers = [0; OPTIONS.len()];
     let (mut seed_file, mut state_dir) = (None, None);
     for (index, option) in OPTIONS.iter().enumerate() {
-        let given = Given::of(option, &flags[index], environment);
+        let given = Given::of(option, flags[index], environment);
         match option.kind {
             Kind::Address => listen = given.address()?,
             Kind::Number(least, most) => numbers[index] = given.number(least, most)?,
@@ -345,13 +349,13 @@ impl Asking {
 struct Given {
     option: &'static Opt,
     is_flag: bool,
-    value: OsString,
+    value: &'static OsStr,
 }
 
 impl Given {
-    fn of(option: &'static Opt, flag: &Option<OsString>, environment: Environment<'_>) -> Self {
+    fn of(option: &'static Opt, flag: Option<&'static OsStr>, environment: Environment<'_>) -> Self {
         let variable = || environment(option.variable).filter(|value| !value.is_empty());
-        let value = flag.clone().or_else(variable).unwrap_or_else(|| option.default.into());
+        let value = flag.or_else(variable).unwrap_or(OsStr::new(option.default));
         Given { option, is_flag: flag.is_some(), value }
     }
 
@@ -377,10 +381,10 @@ impl Given {
         })
     }
 
-    fn path(self) -> Result<Option<PathBuf>, UsageError> {
+    fn path(&self) -> Result<Option<&'static Path>, UsageError> {
         match (self.value.is_empty(), self.is_flag) {
             (true, true) => Err(self.wrong(format_args!("a path"))),
-            (empty, _) => Ok((!empty).then(|| self.value.into())),
+            (empty, _) => Ok((!empty).then_some(Path::new(self.value))),
         }
     }
 

@@ -423,9 +423,15 @@ fn first<'c>(
     connections: impl Iterator<Item = &'c Connection>,
     rank: &dyn Fn(&Connection) -> Option<(u8, u64)>,
 ) -> Option<usize> {
-    let ranked =
-        connections.enumerate().filter_map(|(id, connection)| Some((rank(connection)?, connection.number(), id)));
-    ranked.min().map(|(.., id)| id)
+    let mut first = None;
+    for (id, connection) in connections.enumerate() {
+        let Some((rank, time)) = rank(connection) else { continue };
+        let place = (rank, time, connection.number());
+        if first.is_none_or(|(before, _)| place < before) {
+            first = Some((place, id));
+        }
+    }
+    first.map(|(_, id)| id)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! How a process begins and what a thread is are left to whoever calls this: `main.rs` has both of the standard library.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -25,8 +25,8 @@ const BAD_USAGE: u8 = 2;
 
 /// Does what `arguments` say, without the program's name, and the environment. Gives the exit code.
 pub fn run(
-    arguments: impl Iterator<Item = OsString>,
-    environment: impl Fn(&str) -> Option<OsString>,
+    arguments: impl Iterator<Item = &'static OsStr>,
+    environment: impl Fn(&str) -> Option<&'static OsStr>,
     ground: &dyn Ground,
 ) -> u8 {
     let command = match config::read(arguments, environment) {

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::mem::take;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
@@ -24,16 +24,16 @@ use crate::text::Lossy;
 static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers::new());
 
 /// Where the files are. There is at least one.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Places {
-    seed: Option<PathBuf>,
-    state: Option<PathBuf>,
+    seed: Option<&'static Path>,
+    state: Option<&'static Path>,
 }
 
 impl Places {
     /// As configured.
     pub fn of(config: &Config) -> Option<Self> {
-        let places = Places { seed: config.seed_file.clone(), state: config.state_dir.clone() };
+        let places = Places { seed: config.seed_file, state: config.state_dir };
         (places.seed.is_some() || places.state.is_some()).then_some(places)
     }
 }
@@ -42,7 +42,7 @@ impl Places {
 #[derive(Debug)]
 pub enum WorkerError {
     /// The first status cannot be had from this file.
-    Seed(PathBuf, Reason),
+    Seed(&'static Path, Reason),
     /// Another server of this process uses the memory for them.
     Taken,
     /// The system refuses a thread.
@@ -95,7 +95,7 @@ impl Office {
 /// The thread, and who it works for.
 #[derive(Debug)]
 pub struct Worker {
-    office: Arc<Office>,
+    office: &'static Office,
     places: Places,
 }
 
@@ -114,20 +114,20 @@ impl Worker {
         ground: &dyn Ground,
         found: impl FnOnce(&[u8], Option<Trouble>),
     ) -> Result<Self, WorkerError> {
-        // It is never given back, for the thread runs as long as the process.
+        // Neither they nor the office are ever given back, for the thread runs as long as the process.
         let buffers = Box::leak(Box::new(BUFFERS.try_lock().map_err(|_| WorkerError::Taken)?));
-        let Places { seed, state } = &places;
+        let Places { seed, state } = places;
         let sources = Sources { state: state.is_some(), seed: seed.is_some(), max_bytes };
-        let files = Files::new(state.as_deref(), seed.as_deref());
+        let files = Files::new(state, seed);
         let mut store = Store::start(files, sources, buffers)
-            .map_err(|reason| WorkerError::Seed(seed.clone().unwrap_or_default(), reason))?;
+            .map_err(|reason| WorkerError::Seed(seed.unwrap_or(Path::new("")), reason))?;
         let notes = store.take_notes();
         found(store.status(), store.trouble());
         let desk = Desk { store, order: None, done: None };
-        let office = Arc::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() });
-        let worker = Worker { office: Arc::clone(&office), places };
+        let office = &*Box::leak(Box::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() }));
+        let worker = Worker { office, places };
         worker.tell(&notes, log);
-        ground.spawn(Box::new(move || work(&office, &waker))).map_err(WorkerError::System)?;
+        ground.spawn(Box::new(move || work(office, &waker))).map_err(WorkerError::System)?;
         Ok(worker)
     }
 
@@ -156,8 +156,8 @@ impl Worker {
 
     /// Logs what happened to the files.
     pub fn tell(&self, notes: &Notes, log: &Log) {
-        let seed = shown(self.places.seed.as_deref().unwrap_or(Path::new("")));
-        let state = shown(self.places.state.as_deref().unwrap_or(Path::new("")));
+        let seed = shown(self.places.seed.unwrap_or(Path::new("")));
+        let state = shown(self.places.state.unwrap_or(Path::new("")));
         for note in notes {
             match note {
                 Note::SeedTaken(bytes) => log.info(format_args!("seed file {seed}: {bytes} bytes")),

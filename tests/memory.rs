@@ -6,7 +6,7 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::process::{ChildStdout, Command, Stdio};
@@ -81,7 +81,7 @@ fn main() {
 
 /// The second run.
 fn serve(arguments: Vec<String>) {
-    let arguments = arguments.into_iter().map(OsString::from);
+    let arguments = arguments.into_iter().map(|argument| OsStr::new(argument.leak()));
     let Ok(config::Command::Serve(config)) = config::read(arguments, |_| None) else { panic!("bad arguments") };
     let mut memory = MEMORY.lock().unwrap();
     let mut server = Serving::start(&config, &mut memory, &Process).unwrap_or_else(|error| panic!("{error}"));

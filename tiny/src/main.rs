@@ -9,7 +9,7 @@
 
 mod memory;
 
-use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{IntoRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -36,10 +36,10 @@ extern "C" fn main(_: c_int, arguments: *const *const c_char, environment: *cons
     // SAFETY: that is what the libc calls `main` with, and nobody changes it as long as the process runs.
     let (arguments, environment) = unsafe { (strings(arguments), strings(environment)) };
     let variable = |name: &str| {
-        let value = |text: &[u8]| Some(owned(text.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?));
+        let value = |text: &'static [u8]| text.strip_prefix(name.as_bytes())?.strip_prefix(b"=").map(OsStr::from_bytes);
         environment.clone().find_map(value)
     };
-    program::run(arguments.map(owned).skip(1), variable, &Process).into()
+    program::run(arguments.map(OsStr::from_bytes).skip(1), variable, &Process).into()
 }
 
 /// As the standard library does it at the start of a process: what is opened later is not taken for a standard stream that
@@ -69,10 +69,6 @@ unsafe fn strings(list: *const *const c_char) -> impl Iterator<Item = &'static [
         // SAFETY: what is not null is a string.
         (!string.is_null()).then(|| unsafe { CStr::from_ptr(string) }.to_bytes())
     })
-}
-
-fn owned(text: &[u8]) -> OsString {
-    OsStr::from_bytes(text).to_owned()
 }
 
 /// The process as it is.
