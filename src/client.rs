@@ -45,7 +45,7 @@ impl Url {
         let (authority, target) = rest.split_at(rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len()));
         let target = if target.is_empty() { "/" } else { target };
         let mut numeric = match authority.strip_prefix(LOCALHOST) {
-            Some(port) if port.is_empty() || port.starts_with(':') => format!("{}{port}", Ipv4Addr::LOCALHOST),
+            Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
             _ => authority.to_owned(),
         };
         let address = numeric.parse().ok().or_else(|| {

@@ -21,8 +21,6 @@ pub struct Opt {
     pub name: &'static str,
     /// What stands for its value.
     pub value: &'static str,
-    /// Its environment variable.
-    pub variable: &'static str,
     /// Its default, as it would be given; empty for none.
     pub default: &'static str,
     /// What it means.
@@ -41,15 +39,19 @@ enum Kind {
     Path,
 }
 
-const fn opt(
-    name: &'static str,
-    value: &'static str,
-    variable: &'static str,
-    default: &'static str,
-    kind: Kind,
-    meaning: &'static str,
-) -> Opt {
-    Opt { name, value, variable, default, meaning, kind }
+impl Opt {
+    /// Its environment variable: `STATUS_MAX_BYTES` for `max-bytes`.
+    pub fn variable(&self) -> String {
+        let mut variable = String::from("STATUS_");
+        for byte in self.name.bytes() {
+            variable.push(if byte == b'-' { '_' } else { byte.to_ascii_uppercase().into() });
+        }
+        variable
+    }
+}
+
+const fn opt(name: &'static str, value: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Opt {
+    Opt { name, value, default, meaning, kind }
 }
 
 const LISTEN: usize = 0;
@@ -72,7 +74,6 @@ pub static OPTIONS: [Opt; 13] = [
     opt(
         "listen",
         "ADDR:PORT",
-        "STATUS_LISTEN",
         "127.0.0.1:8080",
         Kind::Address,
         "where to listen: IPv4 or [IPv6]; port 0 is any free port",
@@ -80,7 +81,6 @@ pub static OPTIONS: [Opt; 13] = [
     opt(
         "max-bytes",
         "N",
-        "STATUS_MAX_BYTES",
         "65536",
         Kind::Number(2, STATUS_CAPACITY as u32),
         "largest accepted status in bytes, 2 to 1048576",
@@ -88,51 +88,27 @@ pub static OPTIONS: [Opt; 13] = [
     opt(
         "max-connections",
         "N",
-        "STATUS_MAX_CONNECTIONS",
         "128",
         Kind::Number(8, CONNECTIONS_CAPACITY as u32),
         "connections held at once, 8 to 1024",
     ),
-    opt(
-        "seed-file",
-        "PATH",
-        "STATUS_SEED_FILE",
-        "",
-        Kind::Path,
-        "file with the first status; an edit of it counts as a post",
-    ),
-    opt("state-dir", "DIR", "STATUS_STATE_DIR", "", Kind::Path, "directory where accepted statuses survive a restart"),
+    opt("seed-file", "PATH", "", Kind::Path, "file with the first status; an edit of it counts as a post"),
+    opt("state-dir", "DIR", "", Kind::Path, "directory where accepted statuses survive a restart"),
     opt(
         "refresh-ms",
         "N",
-        "STATUS_REFRESH_MS",
         "1000",
         Kind::Number(0, 60_000),
         "how long others' changes of the seed or state may stay unseen, 0 to 60000",
     ),
-    opt("head-timeout", "S", "STATUS_HEAD_TIMEOUT", "10", TIMEOUT, "seconds for a whole request head, 1 to 3600"),
-    opt("body-timeout", "S", "STATUS_BODY_TIMEOUT", "30", TIMEOUT, "seconds for a whole request body, 1 to 3600"),
-    opt("idle-timeout", "S", "STATUS_IDLE_TIMEOUT", "75", TIMEOUT, "seconds that a connection may be idle, 1 to 3600"),
-    opt(
-        "write-timeout",
-        "S",
-        "STATUS_WRITE_TIMEOUT",
-        "30",
-        TIMEOUT,
-        "seconds without progress while sending, 1 to 3600",
-    ),
-    opt(
-        "shutdown-grace",
-        "S",
-        "STATUS_SHUTDOWN_GRACE",
-        "10",
-        Kind::Number(0, 300),
-        "seconds for requests in flight after SIGTERM, 0 to 300",
-    ),
+    opt("head-timeout", "S", "10", TIMEOUT, "seconds for a whole request head, 1 to 3600"),
+    opt("body-timeout", "S", "30", TIMEOUT, "seconds for a whole request body, 1 to 3600"),
+    opt("idle-timeout", "S", "75", TIMEOUT, "seconds that a connection may be idle, 1 to 3600"),
+    opt("write-timeout", "S", "30", TIMEOUT, "seconds without progress while sending, 1 to 3600"),
+    opt("shutdown-grace", "S", "10", Kind::Number(0, 300), "seconds for requests in flight after SIGTERM, 0 to 300"),
     opt(
         "log",
         "LEVEL",
-        "STATUS_LOG",
         "info",
         Kind::OneOf("error, info, access"),
         "error, info, or access (a line for each request too)",
@@ -140,7 +116,6 @@ pub static OPTIONS: [Opt; 13] = [
     opt(
         "log-format",
         "FORMAT",
-        "STATUS_LOG_FORMAT",
         "text",
         Kind::OneOf("text, json"),
         "text or json; one line an event, to standard error",
@@ -354,7 +329,7 @@ struct Given {
 
 impl Given {
     fn of(option: &'static Opt, flag: Option<&'static OsStr>, environment: Environment<'_>) -> Self {
-        let variable = || environment(option.variable).filter(|value| !value.is_empty());
+        let variable = || environment(&option.variable()).filter(|value| !value.is_empty());
         let value = flag.or_else(variable).unwrap_or(OsStr::new(option.default));
         Given { option, is_flag: flag.is_some(), value }
     }
@@ -363,7 +338,7 @@ impl Given {
         let value = Lossy(self.value.as_bytes());
         UsageError(match self.is_flag {
             true => format!("--{} {value}: expected {expected}", self.option.name),
-            false => format!("{}={value}: expected {expected}", self.option.variable),
+            false => format!("{}={value}: expected {expected}", self.option.variable()),
         })
     }
 
@@ -410,7 +385,8 @@ Options; a flag wins over its environment variable, and that over the default:
 
 ",
     );
-    for Opt { name, value, variable, default, meaning, .. } in &OPTIONS {
+    for option @ Opt { name, value, default, meaning, .. } in &OPTIONS {
+        let variable = option.variable();
         let default = if default.is_empty() { "none" } else { default };
         text.push_str(&format!("  --{name} {value}\n      {meaning}\n      [env: {variable}] [default: {default}]\n"));
     }

@@ -15,6 +15,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::clock::pause;
 use crate::store::{Disk, Fault, Name, Stamp};
+use crate::text::hex;
 
 const STATUS: &CStr = c"status.json";
 const SEEDS_SEEN: &CStr = c"seeds-seen";
@@ -79,7 +80,7 @@ impl Files {
             lock: within(LOCK),
             seed: c_string(&[seed]),
             seed_directory: c_string(&[seed_directory]),
-            temporary: c_string(&[format!("{begin}{number:016x}{end}").as_bytes()]),
+            temporary: c_string(&[begin.as_bytes(), &hex(number), end.as_bytes()]),
             opened: None,
             file: None,
             exists: false,

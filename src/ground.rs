@@ -32,7 +32,7 @@ pub trait Ground {
     ///
     /// # Errors
     /// The system refuses it.
-    fn take_signals(&self, wake: OwnedFd) -> Result<(), Fault>;
+    fn take_signals(&self, wake: &'static OwnedFd) -> Result<(), Fault>;
 
     /// Runs `job` in a thread of its own, for which nobody waits.
     ///
@@ -46,14 +46,14 @@ pub trait Ground {
 pub struct Process;
 
 impl Ground for Process {
-    fn take_signals(&self, wake: OwnedFd) -> Result<(), Fault> {
+    fn take_signals(&self, wake: &'static OwnedFd) -> Result<(), Fault> {
         for signal in [SIGTERM, SIGINT] {
             flag::register_conditional_shutdown(signal, 1, &STOP)?;
             flag::register(signal, &STOP)?;
             pipe::register(signal, wake.try_clone()?)?;
         }
         flag::register(SIGHUP, &HANG_UP)?;
-        pipe::register(SIGHUP, wake)?;
+        pipe::register(SIGHUP, wake.try_clone()?)?;
         static IGNORED: AtomicBool = AtomicBool::new(false);
         flag::register(SIGXFSZ, &IGNORED)?;
         Ok(())

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::net::bind;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
@@ -33,8 +33,7 @@ use crate::text::Address;
 use crate::worker::{Places, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
-const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
-const WORKER: Token = Token(CONNECTIONS_CAPACITY + 2);
+const WAKE: Token = Token(CONNECTIONS_CAPACITY + 1);
 
 /// How many events one wait can tell: a few KiB of memory. More are told by the next.
 const EVENTS_MAX: usize = 256;
@@ -65,8 +64,8 @@ const _: () = assert!(READ_MAX >= HEAD_MAX);
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long, in milliseconds, what would be told again and again is told only once.
 const TELL_AGAIN_MS: u64 = 60_000;
-/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the signal pipe,
-/// with an end for each of three signals, what the worker wakes by, the state directory and a file in it, and one to spare.
+/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the pipe that wakes,
+/// with an end for the worker and each of three signals, the state directory and a file in it, and one to spare.
 const DESCRIPTORS_RESERVED: u64 = 13;
 
 /// The memory of a server. It is meant to be a `static`: what is never written is never resident.
@@ -131,15 +130,6 @@ struct Socket {
     queued: bool,
 }
 
-/// What events tell of other things than connections.
-#[derive(Debug, Default)]
-struct Told {
-    /// There are signals.
-    signals: bool,
-    /// The worker is done.
-    worker: bool,
-}
-
 /// When something was told last.
 #[derive(Debug, Default)]
 struct LastTold(Option<u64>);
@@ -159,8 +149,8 @@ impl LastTold {
 pub struct Server<'s> {
     poll: Poll,
     events: Events,
-    /// Where signals wake the server.
-    signals: OwnedFd,
+    /// Where signals and the worker wake the server.
+    woken: OwnedFd,
     listener: Option<TcpListener>,
     /// Whether there may be connections to accept.
     acceptable: bool,
@@ -195,7 +185,9 @@ impl<'s> Server<'s> {
     /// See [`ServerError`].
     pub fn start(config: &Config, memory: &'s mut Memory, ground: &dyn Ground) -> Result<Self, ServerError> {
         // First of all: to PID 1 a signal that it does not handle yet is lost.
-        let (signals, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (woken, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Signals come as long as the process runs.
+        let wake = &*Box::leak(Box::new(wake));
         ground.take_signals(wake)?;
         let clock = Clock::new();
         let log = Log::new(config.log_level, config.log_format, *clock.date());
@@ -210,8 +202,7 @@ impl<'s> Server<'s> {
         let poll = Poll::new()?;
         let worker = match Places::of(config) {
             Some(places) => {
-                let waker = Waker::new(poll.registry(), WORKER)?;
-                let worker = Worker::start(places, max_bytes, waker, &log, ground, |status, trouble| {
+                let worker = Worker::start(places, max_bytes, wake, &log, ground, |status, trouble| {
                     if !status.is_empty() {
                         connections.load(status);
                     }
@@ -227,11 +218,11 @@ impl<'s> Server<'s> {
             listen(config.listen, send_buffer).map_err(|errno| ServerError::Listen(config.listen, errno.into()))?;
         let address = listener.local_addr()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&woken.as_raw_fd()), WAKE, Interest::READABLE)?;
         let server = Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            signals,
+            woken,
             listener: Some(listener),
             acceptable: false,
             accept_paused_until: None,
@@ -266,11 +257,10 @@ impl<'s> Server<'s> {
             }
             self.clock.look();
             self.log.set_date(self.clock.date());
-            let Told { signals, worker } = self.note_events();
-            if signals {
+            if self.note_events() {
+                // As many bytes as reasons: once there are none, the next one is an event again.
+                while rustix::io::read(&self.woken, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
                 self.take_signals();
-            }
-            if worker {
                 self.finish_work();
             }
             for _ in 0..self.ready.len() {
@@ -312,14 +302,13 @@ impl<'s> Server<'s> {
         Some(Duration::from_millis(nearest.saturating_sub(self.clock.now())))
     }
 
-    /// Remembers what the events tell of connections; gives what else they tell.
-    fn note_events(&mut self) -> Told {
-        let mut told = Told::default();
+    /// Remembers what the events tell of connections; says whether a signal or the worker woke the server.
+    fn note_events(&mut self) -> bool {
+        let mut woken = false;
         for event in &self.events {
             match event.token() {
                 LISTENER => self.acceptable = true,
-                SIGNALS => told.signals = true,
-                WORKER => told.worker = true,
+                WAKE => woken = true,
                 Token(id) => {
                     let socket = &mut self.sockets[id];
                     socket.readable |= event.is_readable() || event.is_error();
@@ -329,7 +318,7 @@ impl<'s> Server<'s> {
                 }
             }
         }
-        told
+        woken
     }
 
     /// What the worker did is told to those who waited for it.
@@ -368,8 +357,6 @@ impl<'s> Server<'s> {
     }
 
     fn take_signals(&mut self) {
-        // As many bytes as signals: once there are none, the next signal is an event again.
-        while rustix::io::read(&self.signals, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
         if HANG_UP.swap(false, Ordering::Relaxed) {
             self.look_wanted = self.worker.is_some();
             self.log.info(match self.look_wanted {

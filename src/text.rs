@@ -1,7 +1,7 @@
 //! Bytes that may be text: shown, and read as a number.
 
 use core::fmt::{Display, Formatter, Result, Write as _};
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Shows bytes; what is not UTF-8 in them is U+FFFD.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +30,56 @@ pub struct Address(pub SocketAddr);
 
 impl Display for Address {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        match self.0 {
-            SocketAddr::V4(address) => write!(f, "{}:{}", address.ip(), address.port()),
-            SocketAddr::V6(address) if address.scope_id() == 0 => write!(f, "[{}]:{}", address.ip(), address.port()),
-            SocketAddr::V6(address) => write!(f, "[{}%{}]:{}", address.ip(), address.scope_id(), address.port()),
+        match self.0.ip() {
+            IpAddr::V4(ip) => show_v4(ip, f)?,
+            IpAddr::V6(ip) => {
+                f.write_char('[')?;
+                show_v6(ip, f)?;
+                if let SocketAddr::V6(address) = self.0
+                    && address.scope_id() != 0
+                {
+                    write!(f, "%{}", address.scope_id())?;
+                }
+                f.write_char(']')?;
+            }
+        }
+        write!(f, ":{}", self.0.port())
+    }
+}
+
+fn show_v4(ip: Ipv4Addr, f: &mut Formatter<'_>) -> Result {
+    let [a, b, c, d] = ip.octets();
+    write!(f, "{a}.{b}.{c}.{d}")
+}
+
+/// RFC 5952: `::` stands for the longest run of zeros, if it is two or more, and for the first of those.
+fn show_v6(ip: Ipv6Addr, f: &mut Formatter<'_>) -> Result {
+    if let Some(ip) = ip.to_ipv4_mapped() {
+        f.write_str("::ffff:")?;
+        return show_v4(ip, f);
+    }
+    let segments = ip.segments();
+    let (mut start, mut end) = (0, 0);
+    for at in 0..segments.len() {
+        let zeros = segments[at..].iter().take_while(|&&segment| segment == 0).count();
+        if zeros > 1 && zeros > end - start {
+            (start, end) = (at, at + zeros);
         }
     }
+    for (at, segment) in segments.iter().enumerate() {
+        if (start..end).contains(&at) {
+            f.write_str(if at == start { "::" } else { "" })?;
+        } else {
+            f.write_str(if at == 0 || at == end { "" } else { ":" })?;
+            write!(f, "{segment:x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The sixteen digits of a number in hexadecimal.
+pub fn hex(number: u64) -> [u8; 16] {
+    core::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xF])
 }
 
 /// The number that decimal digits are, if there are any and nothing else.
@@ -58,8 +102,15 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_as_everybody_shows_it() {
-        for text in ["127.0.0.1:0", "[::1]:65535", "[::ffff:1.2.3.4]:80", "[fe80::1%3]:80"] {
+        for text in ["127.0.0.1:0", "255.10.0.9:8080", "[::1]:65535", "[::ffff:1.2.3.4]:80", "[fe80::1%3]:80"] {
             assert_eq!(Address(text.parse().unwrap()).to_string(), text);
+        }
+        // Where zeros may stand is what makes the difference.
+        for zeros in 0..=255_u32 {
+            let ip =
+                Ipv6Addr::from(core::array::from_fn::<u16, 8, _>(|at| if zeros >> at & 1 == 1 { 0 } else { 0xa00 }));
+            let address = SocketAddr::new(ip.into(), 80);
+            assert_eq!(Address(address).to_string(), address.to_string());
         }
     }
 

@@ -8,9 +8,10 @@ use std::fmt;
 use std::mem::take;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use mio::Waker;
+use rustix::fd::OwnedFd;
 
 use crate::config::Config;
 use crate::connections::{Finished, Work};
@@ -84,6 +85,8 @@ struct Desk {
 struct Office {
     desk: Mutex<Desk>,
     ordered: Condvar,
+    /// Something is done, and nobody holds the lock.
+    is_done: AtomicBool,
 }
 
 impl Office {
@@ -101,15 +104,15 @@ pub struct Worker {
 
 impl Worker {
     /// Reads the files, of which none is larger than `max_bytes`. `found` is told what they say: the status, which is empty
-    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread on `ground`, which uses
-    /// `waker` whenever something is done.
+    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread on `ground`, which writes
+    /// to `wake` whenever something is done.
     ///
     /// # Errors
     /// See [`WorkerError`].
     pub fn start(
         places: Places,
         max_bytes: usize,
-        waker: Waker,
+        wake: &'static OwnedFd,
         log: &Log,
         ground: &dyn Ground,
         found: impl FnOnce(&[u8], Option<Trouble>),
@@ -124,10 +127,14 @@ impl Worker {
         let notes = store.take_notes();
         found(store.status(), store.trouble());
         let desk = Desk { store, order: None, done: None };
-        let office = &*Box::leak(Box::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() }));
+        let office = &*Box::leak(Box::new(Office {
+            desk: Mutex::new(desk),
+            ordered: Condvar::new(),
+            is_done: AtomicBool::new(false),
+        }));
         let worker = Worker { office, places };
         worker.tell(&notes, log);
-        ground.spawn(Box::new(move || work(office, &waker))).map_err(WorkerError::System)?;
+        ground.spawn(Box::new(move || work(office, wake))).map_err(WorkerError::System)?;
         Ok(worker)
     }
 
@@ -147,6 +154,9 @@ impl Worker {
 
     /// What `tell` makes of what came of the work, if it is done, and what the log should tell.
     pub fn take_finished<T>(&self, tell: impl FnOnce(&Finished<'_>) -> T) -> Option<(T, Notes)> {
+        if !self.office.is_done.swap(false, Ordering::Acquire) {
+            return None;
+        }
         let mut desk = self.office.desk();
         let Done { stored, changed } = desk.done.take()?;
         let notes = desk.store.take_notes();
@@ -184,7 +194,7 @@ fn shown(path: &Path) -> Lossy<'_> {
     Lossy(path.as_os_str().as_bytes())
 }
 
-fn work(office: &Office, waker: &Waker) {
+fn work(office: &Office, wake: &OwnedFd) {
     let mut desk = office.desk();
     loop {
         desk = office.ordered.wait_while(desk, |desk| desk.order.is_none()).unwrap_or_else(PoisonError::into_inner);
@@ -199,8 +209,9 @@ fn work(office: &Office, waker: &Waker) {
         };
         desk.done = Some(done);
         drop(desk);
-        // The server is waiting for this, or it is asleep without a deadline. An error would mean that it is gone.
-        let _ = waker.wake();
+        // The server is waiting for this, or it is asleep without a deadline. A pipe that is full wakes it as well.
+        office.is_done.store(true, Ordering::Release);
+        let _ = rustix::io::write(wake, &[0]);
         desk = office.desk();
     }
 }

@@ -11,7 +11,7 @@ mod memory;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process;
 use std::ptr;
@@ -75,9 +75,8 @@ unsafe fn strings(list: *const *const c_char) -> impl Iterator<Item = &'static [
 struct Process;
 
 impl Ground for Process {
-    fn take_signals(&self, wake: OwnedFd) -> Result<(), Fault> {
-        // It stays open as long as the process runs.
-        WAKE.store(wake.into_raw_fd(), Ordering::Relaxed);
+    fn take_signals(&self, wake: &'static OwnedFd) -> Result<(), Fault> {
+        WAKE.store(wake.as_raw_fd(), Ordering::Relaxed);
         let handler = on_signal as extern "C" fn(c_int) as libc::sighandler_t;
         for (signal, handler) in
             [(libc::SIGTERM, handler), (libc::SIGINT, handler), (libc::SIGHUP, handler), (libc::SIGXFSZ, libc::SIG_IGN)]
