@@ -5,7 +5,7 @@
 //! costs three system calls: wait, receive, send.
 
 use std::fmt;
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -15,8 +15,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
-use rustix::net::bind;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
+use rustix::net::{SocketFlags, acceptfrom_with, bind, getsockname};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
@@ -216,7 +216,7 @@ impl<'s> Server<'s> {
         let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
         let mut listener =
             listen(config.listen, send_buffer).map_err(|errno| ServerError::Listen(config.listen, errno.into()))?;
-        let address = listener.local_addr()?;
+        let address = getsockname(&listener)?.try_into()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&woken.as_raw_fd()), WAKE, Interest::READABLE)?;
         let server = Server {
@@ -404,13 +404,13 @@ impl<'s> Server<'s> {
         let mut made_room = false;
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = self.listener.as_ref().filter(|_| self.acceptable) else { return };
-            match listener.accept() {
+            match accept(listener) {
                 Ok((stream, peer)) => {
                     self.admit(stream, peer);
                     made_room = false;
                 }
-                Err(error) if errno(&error) == Errno::AGAIN => self.acceptable = false,
-                Err(error) if no_room(&error) => {
+                Err(Errno::AGAIN) => self.acceptable = false,
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     if self.no_room_told.is_due(now) {
                         self.log.error(format_args!("cannot accept connections: {}", Fault::from(error)));
                     }
@@ -433,6 +433,7 @@ impl<'s> Server<'s> {
 
     /// Takes a connection. Its request is looked for at once: it may be there already, and in a crowd the connection may
     /// be gone by the next turn.
+    #[inline(never)]
     fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr) {
         let now = self.clock.now();
         let capacity = self.connections.capacity();
@@ -495,7 +496,7 @@ impl<'s> Server<'s> {
                         return false;
                     }
                     let wanted = at_most.min(READ_MAX);
-                    match stream.read(&mut self.buffer[..wanted]) {
+                    match rustix::io::read(&*stream, &mut self.buffer[..wanted]) {
                         Ok(0) => {
                             *readable = false;
                             self.connections.end_of_input(id, &mut turn);
@@ -505,7 +506,7 @@ impl<'s> Server<'s> {
                             self.connections.receive(id, &self.buffer[..bytes], &mut turn);
                             self.close_overdue_readers();
                         }
-                        Err(error) if goes_on(&error, readable) => {}
+                        Err(error) if goes_on(error, readable) => {}
                         Err(_) => {
                             self.close(id);
                             return true;
@@ -526,7 +527,7 @@ impl<'s> Server<'s> {
                             self.connections.sent(id, bytes, *readable, &mut turn);
                             self.close_overdue_readers();
                         }
-                        Err(error) if goes_on(&error, writable) => {}
+                        Err(error) if goes_on(error, writable) => {}
                         Err(_) => {
                             self.close(id);
                             return true;
@@ -595,8 +596,8 @@ fn next(queue: &mut Queue, sockets: &mut [Socket]) -> Option<usize> {
 }
 
 /// Whether a socket is still of use after this error; `ready` says then whether it is ready for the same call.
-fn goes_on(error: &io::Error, ready: &mut bool) -> bool {
-    match errno(error) {
+fn goes_on(error: Errno, ready: &mut bool) -> bool {
+    match error {
         Errno::AGAIN => *ready = false,
         Errno::INTR => {}
         _ => return false,
@@ -605,15 +606,18 @@ fn goes_on(error: &io::Error, ready: &mut bool) -> bool {
 }
 
 /// Sends as much as the socket takes, in one call.
-fn send(stream: &mut TcpStream, parts: [&[u8]; 3]) -> io::Result<usize> {
+fn send(stream: &TcpStream, parts: [&[u8]; 3]) -> Result<usize, Errno> {
     match parts {
-        [only, [], []] => stream.write(only),
-        parts => stream.write_vectored(&parts.map(IoSlice::new)),
+        [only, [], []] => rustix::io::write(stream, only),
+        parts => rustix::io::writev(stream, &parts.map(IoSlice::new)),
     }
 }
 
-fn no_room(error: &io::Error) -> bool {
-    matches!(errno(error), Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+/// Takes one connection, which never waits, and gives who is at the other end.
+fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
+    let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.and_then(|peer| peer.try_into().ok()).ok_or(Errno::CONNABORTED)?;
+    Ok((TcpStream::from_std(socket.into()), peer))
 }
 
 fn errno(error: &io::Error) -> Errno {
@@ -622,6 +626,7 @@ fn errno(error: &io::Error) -> Errno {
 
 /// Listens, as `mio` does it but for the backlog: it asks for 128, which a burst fills while the loop is at something else,
 /// and who is turned away then comes again a whole second later. Every connection inherits what may be sent to it.
+#[inline(never)]
 fn listen(address: SocketAddr, send_buffer: usize) -> Result<TcpListener, Errno> {
     let socket = socket_for(address)?;
     // A server that starts again need not wait until the connections of the one before are forgotten.

@@ -367,6 +367,7 @@ impl<'b, D: Disk> Store<'b, D> {
         Err(Trouble::Step(Step::Read, Fault::STALE))
     }
 
+    #[inline(never)]
     fn too_large(&self, bytes: u64) -> Reason {
         Reason::Refused(Refusal::TooLarge { bytes, at_least: false, limit: self.sources.max_bytes })
     }
