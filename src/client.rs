@@ -157,8 +157,7 @@ impl<'u> Client<'u> {
         }
         loop {
             if let Some(end) = self.ahead.windows(4).position(|end| end == b"\r\n\r\n") {
-                let rest = self.ahead.split_off(end + 4);
-                return Head::new(&replace(&mut self.ahead, rest));
+                return Head::new(&self.take(end + 4));
             }
             if self.ahead.len() >= HEAD_MAX || !self.read()? {
                 return Err(Failure::Answer(match &self.ahead[..] {
@@ -182,8 +181,13 @@ impl<'u> Client<'u> {
                 return Err(Failure::Answer(CUT_OFF));
             }
         }
+        Ok(self.take(length))
+    }
+
+    /// The first bytes of what was read and not used yet.
+    fn take(&mut self, length: usize) -> Vec<u8> {
         let rest = self.ahead.split_off(length);
-        Ok(replace(&mut self.ahead, rest))
+        replace(&mut self.ahead, rest)
     }
 
     /// Reads what comes next. False at the end.

@@ -55,8 +55,9 @@ pub fn run(url: &Url) -> Result<usize, String> {
 
 /// The same JSON text in other bytes.
 fn with_other_end(status: &[u8]) -> Vec<u8> {
-    match status.strip_suffix(b"\n") {
-        Some(without) => without.to_vec(),
-        None => [status, b"\n"].concat(),
+    let mut other = status.to_vec();
+    if other.pop_if(|last| *last == b'\n').is_none() {
+        other.push(b'\n');
     }
+    other
 }

@@ -13,7 +13,6 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -50,7 +49,7 @@ fn prepare() {
             match open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
                 // It has the lowest number that is free, which is this one.
                 Ok(null) => mem::forget(null),
-                Err(_) => process::abort(),
+                Err(_) => panic!("nothing can stand in for a standard stream"),
             }
         }
     }
@@ -135,7 +134,7 @@ macro_rules! never_called {
             // SAFETY: nothing else has this name once the unwinder is left out.
             #[unsafe(no_mangle)]
             extern "C" fn $name() -> ! {
-                process::abort()
+                unreachable!()
             }
         )*
     };
