@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem::replace;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -61,10 +61,8 @@ impl Url {
     /// `target` of the server that listens on `address`.
     pub fn of(mut address: SocketAddr, target: &str) -> Self {
         // Who listens everywhere listens on the loopback too.
-        match address.ip() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         Url { authority: Address(address).to_string(), target: target.to_owned(), address }
     }
@@ -167,6 +165,22 @@ impl<'u> Client<'u> {
                 }));
             }
         }
+    }
+
+    /// Sends a request like [`ask`](Self::ask), and gives the content of the response too.
+    ///
+    /// # Errors
+    /// Those of `ask` and of [`content`](Self::content).
+    pub fn exchange(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &str,
+        content: &[u8],
+    ) -> Result<(Head, Vec<u8>), Failure> {
+        let head = self.ask(method, target, fields, content)?;
+        let content = self.content(&head)?;
+        Ok((head, content))
     }
 
     /// The content of the response whose head came last.

@@ -35,8 +35,7 @@ pub fn run(url: &Url) -> Result<usize, String> {
     };
     let mut ask = |method: &str, target: &str, fields: &str, sent: &[u8]| {
         let failed = |reason: &dyn Display| format!("{method} http://{}{target}: {reason}", url.authority());
-        let head = client.ask(method, target, fields, sent).map_err(|error| failed(&error))?;
-        let content = client.content(&head).map_err(|error| failed(&error))?;
+        let (head, content) = client.exchange(method, target, fields, sent).map_err(|error| failed(&error))?;
         if head.is_ok() { Ok(content) } else { Err(failed(&format_args!("{head}: {}", Lossy(&content)))) }
     };
     let original = ask("GET", STATUS, "", b"")?;

@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
-use rustix::net::{SocketFlags, acceptfrom_with, bind, getsockname};
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
@@ -216,7 +216,7 @@ impl<'s> Server<'s> {
         let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
         let mut listener =
             listen(config.listen, send_buffer).map_err(|errno| ServerError::Listen(config.listen, errno.into()))?;
-        let address = getsockname(&listener)?.try_into()?;
+        let address = address_of(Some(getsockname(&listener)?))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(&mut SourceFd(&woken.as_raw_fd()), WAKE, Interest::READABLE)?;
         let server = Server {
@@ -296,8 +296,10 @@ impl<'s> Server<'s> {
         if !self.ready.is_empty() || !self.long.is_empty() || (self.acceptable && self.accept_paused_until.is_none()) {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.connections.deadline(), self.accept_paused_until];
-        let nearest = deadlines.into_iter().flatten().min()?;
+        let nearest = match (self.connections.deadline(), self.accept_paused_until) {
+            (Some(deadline), Some(until)) => deadline.min(until),
+            (deadline, until) => deadline.or(until)?,
+        };
         // The clock was looked at before the work of this turn; what that took makes the wait a little too long.
         Some(Duration::from_millis(nearest.saturating_sub(self.clock.now())))
     }
@@ -616,8 +618,12 @@ fn send(stream: &TcpStream, parts: [&[u8]; 3]) -> Result<usize, Errno> {
 /// Takes one connection, which never waits, and gives who is at the other end.
 fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
     let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    let peer = peer.and_then(|peer| peer.try_into().ok()).ok_or(Errno::CONNABORTED)?;
-    Ok((TcpStream::from_std(socket.into()), peer))
+    Ok((TcpStream::from_std(socket.into()), address_of(peer)?))
+}
+
+#[inline(never)]
+fn address_of(end: Option<SocketAddrAny>) -> Result<SocketAddr, Errno> {
+    end.and_then(|end| end.try_into().ok()).ok_or(Errno::CONNABORTED)
 }
 
 fn errno(error: &io::Error) -> Errno {

@@ -122,16 +122,14 @@ impl Worker {
         let Places { seed, state } = places;
         let sources = Sources { state: state.is_some(), seed: seed.is_some(), max_bytes };
         let files = Files::new(state, seed);
-        let mut store = Store::start(files, sources, buffers)
-            .map_err(|reason| WorkerError::Seed(seed.unwrap_or(Path::new("")), reason))?;
-        let notes = store.take_notes();
-        found(store.status(), store.trouble());
-        let desk = Desk { store, order: None, done: None };
-        let office = &*Box::leak(Box::new(Office {
-            desk: Mutex::new(desk),
-            ordered: Condvar::new(),
-            is_done: AtomicBool::new(false),
-        }));
+        let desk = Desk { store: Store::new(files, sources, buffers), order: None, done: None };
+        let is_done = AtomicBool::new(false);
+        let office = &*Box::leak(Box::new(Office { desk: Mutex::new(desk), ordered: Condvar::new(), is_done }));
+        let mut desk = office.desk();
+        desk.store.begin().map_err(|reason| WorkerError::Seed(seed.unwrap_or(Path::new("")), reason))?;
+        let notes = desk.store.take_notes();
+        found(desk.store.status(), desk.store.trouble());
+        drop(desk);
         let worker = Worker { office, places };
         worker.tell(&notes, log);
         ground.spawn(Box::new(move || work(office, wake))).map_err(WorkerError::System)?;

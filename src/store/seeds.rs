@@ -53,7 +53,9 @@ fn push(seeds: &mut SeenSeeds, newest: SeenSeed) {
 
 /// The file with `newest` behind the others.
 pub(super) fn add(mut seeds: SeenSeeds, newest: SeenSeed) -> Text {
-    seeds.retain(|known| known.tag != newest.tag);
+    while let Some(at) = seeds.iter().position(|known| known.tag == newest.tag) {
+        seeds.remove(at);
+    }
     push(&mut seeds, newest);
     let mut text = Text::new();
     for SeenSeed { tag, changed } in &seeds {
