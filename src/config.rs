@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -243,7 +243,7 @@ fn parse(
         None => Ok(Command::Serve(config(&flags, environment)?)),
         Some(asking) => Ok((asking.command)(match url {
             Some(url) => url,
-            None => Url::of(Given::of(&OPTIONS[LISTEN], None, environment).address()?, asking.target),
+            None => Url::of(listen(None, environment)?, asking.target),
         })),
     }
 }
@@ -254,13 +254,13 @@ fn position(options: &[Opt], name: &[u8]) -> Option<usize> {
 
 /// The configuration that `flags` make, which are in the order of [`OPTIONS`].
 fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Result<Config, UsageError> {
-    let mut listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let listen = listen(flags[LISTEN], environment)?;
     let mut numbers = [0; OPTIONS.len()];
     let (mut seed_file, mut state_dir) = (None, None);
     for (index, option) in OPTIONS.iter().enumerate() {
         let given = Given::of(option, flags[index], environment);
         match option.kind {
-            Kind::Address => listen = given.address()?,
+            Kind::Address => {}
             Kind::Number(least, most) => numbers[index] = given.number(least, most)?,
             Kind::OneOf(choices) => numbers[index] = given.one_of(choices)?,
             Kind::Path if index == SEED_FILE => seed_file = given.path()?,
@@ -288,6 +288,16 @@ fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Res
             _ => Level::Access,
         },
         log_format: if numbers[LOG_FORMAT] == 0 { Format::Text } else { Format::Json },
+    })
+}
+
+/// Where to listen.
+#[inline(never)]
+fn listen(flag: Option<&'static OsStr>, environment: Environment<'_>) -> Result<SocketAddr, UsageError> {
+    let given = Given::of(&OPTIONS[LISTEN], flag, environment);
+    let address = given.value.to_str().and_then(|text| text.parse().ok());
+    address.ok_or_else(|| {
+        given.wrong(format_args!("ADDR:PORT with an IPv4 address or an [IPv6] address, port 0 to 65535"))
     })
 }
 
@@ -346,14 +356,6 @@ impl Given {
         let number = decimal(self.value.as_bytes()).filter(|&number| number >= least.into() && number <= most.into());
         let number = number.ok_or_else(|| self.wrong(format_args!("a number from {least} to {most}")));
         number.map(|number| number as u32)
-    }
-
-    #[inline(never)]
-    fn address(&self) -> Result<SocketAddr, UsageError> {
-        let address = self.value.to_str().and_then(|text| text.parse().ok());
-        address.ok_or_else(|| {
-            self.wrong(format_args!("ADDR:PORT with an IPv4 address or an [IPv6] address, port 0 to 65535"))
-        })
     }
 
     fn path(&self) -> Result<Option<&'static Path>, UsageError> {

@@ -39,10 +39,11 @@ pub fn run(
             // makes 2 MiB around it resident (prctl(2), PR_SET_THP_DISABLE). Without them it is as small as elsewhere.
             let _ = rustix::thread::disable_transparent_huge_pages(true);
             let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-            match Server::start(&config, &mut memory, ground).and_then(|mut server| server.run()) {
-                Ok(()) => DONE,
-                Err(error) => complain(&error, FAILED),
-            }
+            let served = match Server::start(&config, &mut memory, ground) {
+                Ok(mut server) => server.run(),
+                Err(error) => Err(error),
+            };
+            served.map_or_else(|error| complain(&error, FAILED), |()| DONE)
         }
         Command::Healthcheck(url) => match healthcheck::check(&url) {
             Ok(()) => DONE,

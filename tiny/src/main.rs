@@ -77,9 +77,8 @@ impl Ground for Process {
     fn take_signals(&self, wake: &'static OwnedFd) -> Result<(), Fault> {
         WAKE.store(wake.as_raw_fd(), Ordering::Relaxed);
         let handler = on_signal as extern "C" fn(c_int) as libc::sighandler_t;
-        for (signal, handler) in
-            [(libc::SIGTERM, handler), (libc::SIGINT, handler), (libc::SIGHUP, handler), (libc::SIGXFSZ, libc::SIG_IGN)]
-        {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGXFSZ] {
+            let handler = if signal == libc::SIGXFSZ { libc::SIG_IGN } else { handler };
             // SAFETY: the handler does nothing that a handler may not do.
             if unsafe { libc::signal(signal, handler) } == libc::SIG_ERR {
                 return Err(Fault::Os(libc::EINVAL));
