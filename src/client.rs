@@ -84,6 +84,12 @@ impl fmt::Display for Url {
     }
 }
 
+/// The sentence that says what is wrong with `url`.
+#[inline(never)]
+pub fn failed(url: &Url, reason: &dyn fmt::Display) -> String {
+    format!("{url}: {reason}")
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {

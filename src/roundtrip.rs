@@ -7,7 +7,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, Url};
+use crate::client::{Client, Url, failed};
 use crate::clock::pause;
 use crate::text::Lossy;
 
@@ -30,7 +30,7 @@ pub fn run(url: &Url) -> Result<usize, String> {
         match Client::connect(url, deadline) {
             Ok(client) => break client,
             Err(_) if Instant::now() + PAUSE < deadline => pause(PAUSE),
-            Err(error) => return Err(format!("{url}: {error}")),
+            Err(error) => return Err(failed(url, &error)),
         }
     };
     let mut ask = |method: &str, target: &str, fields: &str, sent: &[u8]| {
