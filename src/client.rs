@@ -121,38 +121,50 @@ impl From<Errno> for Failure {
 #[derive(Debug)]
 pub struct Client<'u> {
     url: &'u Url,
-    stream: OwnedFd,
     deadline: Instant,
+    stream: Option<OwnedFd>,
     /// What was read and not used yet.
     ahead: Vec<u8>,
+    /// The status line of the response whose head came last.
+    status_line: Vec<u8>,
+    content_length: Option<usize>,
 }
 
 impl<'u> Client<'u> {
-    /// Connects to the server of `url`.
+    /// One that is not connected yet.
+    pub fn new(url: &'u Url, deadline: Instant) -> Self {
+        Client { url, deadline, stream: None, ahead: Vec::new(), status_line: Vec::new(), content_length: None }
+    }
+
+    /// Connects to the server.
     ///
     /// # Errors
-    /// Nobody listens there, or does not say so until `deadline`.
-    pub fn connect(url: &'u Url, deadline: Instant) -> Result<Self, Failure> {
+    /// Nobody listens there, or does not say so until the deadline.
+    pub fn connect(&mut self) -> Result<(), Failure> {
+        let Client { url, deadline, .. } = *self;
         let mut stream = connected(url.address, deadline);
         if stream.is_err() && url.authority.starts_with(LOCALHOST) {
             stream = connected(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), url.address.port()), deadline);
         }
-        Ok(Client { url, stream: stream?, deadline, ahead: Vec::new() })
+        self.stream = Some(stream?);
+        Ok(())
     }
 
-    /// Sends a request, with these lines of fields and this content, and gives the head of the response: its status line
-    /// and its fields.
+    /// Sends a request, with these lines of fields and this content, and waits for the head of the response; says whether
+    /// its status code is 200. Connects first, if there is no connection yet.
     ///
     /// # Errors
     /// The connection fails, or what comes is no response.
-    pub fn ask(&mut self, method: &str, target: &str, fields: &str, content: &[u8]) -> Result<Head, Failure> {
+    pub fn ask(&mut self, method: &str, target: &str, fields: &str, content: &[u8]) -> Result<bool, Failure> {
+        if self.stream.is_none() {
+            self.connect()?;
+        }
         let authority = &self.url.authority;
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n").into_bytes();
         request.extend_from_slice(content);
         let mut unsent = &request[..];
         while !unsent.is_empty() {
-            wait(&self.stream, PollFlags::OUT, self.deadline)?;
-            match send(&self.stream, unsent, SendFlags::NOSIGNAL) {
+            match send(self.wait(PollFlags::OUT)?, unsent, SendFlags::NOSIGNAL) {
                 Ok(sent) => unsent = &unsent[sent..],
                 // A refusal may have come before all was sent.
                 Err(Errno::PIPE) => break,
@@ -161,40 +173,44 @@ impl<'u> Client<'u> {
         }
         loop {
             if let Some(end) = self.ahead.windows(4).position(|end| end == b"\r\n\r\n") {
-                return Head::new(&self.take(end + 4));
+                let head = self.take(end + 4);
+                return self.note_head(&head);
             }
             if self.ahead.len() >= HEAD_MAX || !self.read()? {
                 return Err(Failure::Answer(match &self.ahead[..] {
                     [] => "the connection was closed without an answer",
-                    ahead if !ahead.starts_with(b"HTTP/1.") => NOT_HTTP,
+                    ahead if !ahead.starts_with(HTTP_1) => NOT_HTTP,
                     _ => CUT_OFF,
                 }));
             }
         }
     }
 
-    /// Sends a request like [`ask`](Self::ask), and gives the content of the response too.
-    ///
-    /// # Errors
-    /// Those of `ask` and of [`content`](Self::content).
-    pub fn exchange(
-        &mut self,
-        method: &str,
-        target: &str,
-        fields: &str,
-        content: &[u8],
-    ) -> Result<(Head, Vec<u8>), Failure> {
-        let head = self.ask(method, target, fields, content)?;
-        let content = self.content(&head)?;
-        Ok((head, content))
+    fn note_head(&mut self, head: &[u8]) -> Result<bool, Failure> {
+        if !head.starts_with(HTTP_1) {
+            return Err(Failure::Answer(NOT_HTTP));
+        }
+        let mut lines = head.split(|&byte| byte == b'\r');
+        self.status_line = lines.next().unwrap_or_default().to_owned();
+        let length = lines.find_map(|field| {
+            let (name, value) = field.trim_ascii_start().split_at_checked(CONTENT_LENGTH.len())?;
+            name.eq_ignore_ascii_case(CONTENT_LENGTH).then_some(value)
+        });
+        self.content_length = length.and_then(|value| usize::try_from(decimal(value.trim_ascii())?).ok());
+        Ok(self.status_line.split(|&byte| byte == b' ').nth(1) == Some(b"200"))
+    }
+
+    /// The status line of the response whose head came last, raw, as the server sent it.
+    pub fn status_line(&self) -> Lossy<'_> {
+        Lossy(&self.status_line)
     }
 
     /// The content of the response whose head came last.
     ///
     /// # Errors
     /// Its length is not given or is larger than any this server sends; the connection fails or ends before its end.
-    pub fn content(&mut self, head: &Head) -> Result<Vec<u8>, Failure> {
-        let length = head.content_length.filter(|&length| length <= CONTENT_MAX);
+    pub fn content(&mut self) -> Result<Vec<u8>, Failure> {
+        let length = self.content_length.filter(|&length| length <= CONTENT_MAX);
         let length = length.ok_or(Failure::Answer("the answer has no Content-Length that it may have"))?;
         while self.ahead.len() < length {
             if !self.read()? {
@@ -202,6 +218,13 @@ impl<'u> Client<'u> {
             }
         }
         Ok(self.take(length))
+    }
+
+    /// Waits until the connection is ready, or has failed.
+    fn wait(&self, ready: PollFlags) -> Result<&OwnedFd, Failure> {
+        let stream = self.stream.as_ref().ok_or(Errno::NOTCONN)?;
+        wait(stream, ready, self.deadline)?;
+        Ok(stream)
     }
 
     /// The first bytes of what was read and not used yet.
@@ -214,8 +237,7 @@ impl<'u> Client<'u> {
     fn read(&mut self) -> Result<bool, Failure> {
         let mut buffer = [0; 4096];
         loop {
-            wait(&self.stream, PollFlags::IN, self.deadline)?;
-            match recv(&self.stream, &mut buffer, RecvFlags::empty()) {
+            match recv(self.wait(PollFlags::IN)?, &mut buffer, RecvFlags::empty()) {
                 Ok((read, _)) => {
                     self.ahead.extend_from_slice(&buffer[..read]);
                     return Ok(read > 0);
@@ -226,6 +248,9 @@ impl<'u> Client<'u> {
     }
 }
 
+const HTTP_1: &[u8] = b"HTTP/1.";
+/// As it stands in a line, before the value.
+const CONTENT_LENGTH: &[u8] = b"Content-Length:";
 const NOT_HTTP: &str = "the answer is not HTTP";
 const CUT_OFF: &str = "the answer is cut off";
 
@@ -271,44 +296,6 @@ fn retriable(error: Errno) -> Result<(), Failure> {
     match error {
         Errno::INTR | Errno::AGAIN => Ok(()),
         _ => Err(error.into()),
-    }
-}
-
-/// The head of a response.
-#[derive(Debug)]
-pub struct Head {
-    /// The status line.
-    line: Vec<u8>,
-    content_length: Option<usize>,
-}
-
-impl Head {
-    fn new(head: &[u8]) -> Result<Self, Failure> {
-        if !head.starts_with(b"HTTP/1.") {
-            return Err(Failure::Answer(NOT_HTTP));
-        }
-        let mut lines = head.split(|&byte| byte == b'\r');
-        let line = lines.next().unwrap_or_default().to_owned();
-        let length = lines.find_map(|field| {
-            let (name, value) = field.trim_ascii_start().split_at_checked(CONTENT_LENGTH.len())?;
-            name.eq_ignore_ascii_case(CONTENT_LENGTH).then_some(value)
-        });
-        Ok(Head { line, content_length: length.and_then(|value| usize::try_from(decimal(value.trim_ascii())?).ok()) })
-    }
-
-    /// Whether the status code is 200.
-    pub fn is_ok(&self) -> bool {
-        self.line.split(|&byte| byte == b' ').nth(1) == Some(b"200")
-    }
-}
-
-/// As it stands in a line, before the value.
-const CONTENT_LENGTH: &[u8] = b"Content-Length:";
-
-impl fmt::Display for Head {
-    /// The status line, raw, as the server sent it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Lossy(&self.line).fmt(f)
     }
 }
 

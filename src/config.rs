@@ -204,8 +204,8 @@ fn parse(
                         continue;
                     }
                 }
-                Some(asking) if url.is_none() => {
-                    url = Some(asking.url(given)?);
+                Some(_) if url.is_none() => {
+                    url = Some(given);
                     continue;
                 }
                 _ => {}
@@ -242,7 +242,7 @@ fn parse(
     match asking {
         None => Ok(Command::Serve(config(&flags, environment)?)),
         Some(asking) => Ok((asking.command)(match url {
-            Some(url) => url,
+            Some(given) => asking.url(given)?,
             None => Url::of(listen(None, environment)?, asking.target),
         })),
     }

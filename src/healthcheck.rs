@@ -16,14 +16,14 @@ const CONTENT_SHOWN: usize = 400;
 /// # Errors
 /// A sentence that says why the answer is not a 200; what the other server sent is raw in it.
 pub fn check(url: &Url) -> Result<(), String> {
-    let mut client = Client::connect(url, Instant::now() + TIMEOUT).map_err(|error| failed(url, &error))?;
+    let mut client = Client::new(url, Instant::now() + TIMEOUT);
     match client.ask("GET", url.target(), "Connection: close\r\n", b"") {
-        Ok(head) if head.is_ok() => Ok(()),
-        Ok(head) => {
+        Ok(true) => Ok(()),
+        Ok(false) => {
             // What it says is worth a look, but not a failure of its own.
-            let content = client.content(&head).unwrap_or_default();
+            let content = client.content().unwrap_or_default();
             let said = Lossy(&content[..content.len().min(CONTENT_SHOWN)]);
-            let mut reason = failed(url, &format_args!("{head} {said}"));
+            let mut reason = failed(url, &format_args!("{} {said}", client.status_line()));
             reason.truncate(reason.trim_ascii_end().len());
             Err(reason)
         }

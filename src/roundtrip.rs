@@ -26,17 +26,18 @@ const STATUS: &str = "/status.json";
 /// A sentence that says what was not as it should be; what the other server sent is raw in it.
 pub fn run(url: &Url) -> Result<usize, String> {
     let deadline = Instant::now() + TIMEOUT;
-    let mut client = loop {
-        match Client::connect(url, deadline) {
-            Ok(client) => break client,
-            Err(_) if Instant::now() + PAUSE < deadline => pause(PAUSE),
-            Err(error) => return Err(failed(url, &error)),
+    let mut client = Client::new(url, deadline);
+    while let Err(error) = client.connect() {
+        if Instant::now() + PAUSE >= deadline {
+            return Err(failed(url, &error));
         }
-    };
+        pause(PAUSE);
+    }
     let mut ask = |method: &str, target: &str, fields: &str, sent: &[u8]| {
         let failed = |reason: &dyn Display| format!("{method} http://{}{target}: {reason}", url.authority());
-        let (head, content) = client.exchange(method, target, fields, sent).map_err(|error| failed(&error))?;
-        if head.is_ok() { Ok(content) } else { Err(failed(&format_args!("{head}: {}", Lossy(&content)))) }
+        let is_ok = client.ask(method, target, fields, sent).map_err(|error| failed(&error))?;
+        let content = client.content().map_err(|error| failed(&error))?;
+        if is_ok { Ok(content) } else { Err(failed(&format_args!("{}: {}", client.status_line(), Lossy(&content)))) }
     };
     let original = ask("GET", STATUS, "", b"")?;
     for status in [&with_other_end(&original), &original] {
