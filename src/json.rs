@@ -546,16 +546,13 @@ impl Iterator for Unescape<'_> {
 ///
 /// # Errors
 /// Those of `out`.
-pub fn escape(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -> fmt::Result {
-    for character in characters {
+pub fn escape(out: &mut impl fmt::Write, mut characters: impl Iterator<Item = char>) -> fmt::Result {
+    characters.try_for_each(|character| {
         if matches!(character, '"' | '\\') {
             out.write_char('\\')?;
-            out.write_char(character)?;
-        } else {
-            show(out, core::iter::once(character))?;
         }
-    }
-    Ok(())
+        show_one(out, character)
+    })
 }
 
 /// Writes `characters` for people, with escapes in the place of what could deceive who reads a terminal or a log:
@@ -564,8 +561,12 @@ pub fn escape(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>)
 ///
 /// # Errors
 /// Those of `out`.
-pub fn show(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -> fmt::Result {
-    for character in characters {
+pub fn show(out: &mut impl fmt::Write, mut characters: impl Iterator<Item = char>) -> fmt::Result {
+    characters.try_for_each(|character| show_one(out, character))
+}
+
+fn show_one(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
+    {
         match character {
             '\n' => out.write_str("\\n")?,
             '\r' => out.write_str("\\r")?,

@@ -76,7 +76,7 @@ impl Field {
 }
 
 fn is_name(raw: &str, name: &str) -> bool {
-    raw == name || (raw.contains('\\') && json::Unescape::new(raw).eq(name.chars()))
+    raw == name || (raw.as_bytes().contains(&b'\\') && json::Unescape::new(raw).eq(name.chars()))
 }
 
 /// Why a document is not accepted as a status.

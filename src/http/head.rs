@@ -8,6 +8,7 @@ use core::str;
 use httparse::Header;
 
 use super::framing::Length;
+use crate::text::decimal;
 
 /// The most bytes that a request head may have, its last empty line included: as much as one of nginx's large header
 /// buffers, so that what comes through a proxy fits here too.
@@ -361,16 +362,6 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
-}
-
 /// The host of `uri-host [ ":" port ]` (RFC 9110 §7.2), which may be empty for a target that has no authority. Names are
 /// not resolved here, so their letters matter only as far as they could deceive somebody who does: a comma, which a
 /// name may have (RFC 3986 §3.2.2), is what two hosts look like that were joined.
@@ -425,11 +416,13 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
     if target.starts_with('/') {
         return Some(before_query(target));
     }
-    let (scheme, rest) = target.split_once("://")?;
+    let colon = target.as_bytes().windows(3).position(|it| it == b"://")?;
+    let (scheme, rest) = (&target[..colon], &target[colon + 3..]);
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (authority, path) =
+        rest.split_at(rest.bytes().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len()));
     // Without a host it names nothing (RFC 9110 §4.2.1).
     if host(authority.as_bytes())?.is_empty() {
         return None;
@@ -444,8 +437,7 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
 
 fn before_query(target: &str) -> &str {
     // Paths are short: to look at one byte after the other is quicker than what looks at many at once.
-    let end = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
-    &target[..end]
+    target.bytes().position(|byte| byte == b'?').map_or(target, |end| &target[..end])
 }
 
 #[cfg(test)]

@@ -1,0 +1,124 @@
+//! Bytes that may be text: shown, and read as a number.
+
+use core::fmt::{Display, Formatter, Result, Write as _};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Shows bytes; what is not UTF-8 in them is U+FFFD.
+#[derive(Debug, Clone, Copy)]
+pub struct Lossy<'b>(pub &'b [u8]);
+
+impl Display for Lossy<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let mut rest = self.0;
+        loop {
+            let (valid, behind) = match str::from_utf8(rest) {
+                Ok(valid) => return f.write_str(valid),
+                Err(error) => rest.split_at(error.valid_up_to()),
+            };
+            f.write_str(str::from_utf8(valid).unwrap_or_default())?;
+            f.write_char(char::REPLACEMENT_CHARACTER)?;
+            // A character that is cut off is shown as one, as the standard library does it.
+            let bad = str::from_utf8(behind).err().and_then(|error| error.error_len()).unwrap_or(behind.len());
+            rest = &behind[bad..];
+        }
+    }
+}
+
+/// Shows the address of a socket, as the standard library does, which can align it too.
+#[derive(Debug, Clone, Copy)]
+pub struct Address(pub SocketAddr);
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0.ip() {
+            IpAddr::V4(ip) => show_v4(ip, f)?,
+            IpAddr::V6(ip) => {
+                f.write_char('[')?;
+                show_v6(ip, f)?;
+                if let SocketAddr::V6(address) = self.0
+                    && address.scope_id() != 0
+                {
+                    write!(f, "%{}", address.scope_id())?;
+                }
+                f.write_char(']')?;
+            }
+        }
+        write!(f, ":{}", self.0.port())
+    }
+}
+
+fn show_v4(ip: Ipv4Addr, f: &mut Formatter<'_>) -> Result {
+    let [a, b, c, d] = ip.octets();
+    write!(f, "{a}.{b}.{c}.{d}")
+}
+
+/// RFC 5952: `::` stands for the longest run of zeros, if it is two or more, and for the first of those.
+fn show_v6(ip: Ipv6Addr, f: &mut Formatter<'_>) -> Result {
+    if let Some(ip) = ip.to_ipv4_mapped() {
+        f.write_str("::ffff:")?;
+        return show_v4(ip, f);
+    }
+    let segments = ip.segments();
+    let (mut start, mut end) = (0, 0);
+    for at in 0..segments.len() {
+        let zeros = segments[at..].iter().take_while(|&&segment| segment == 0).count();
+        if zeros > 1 && zeros > end - start {
+            (start, end) = (at, at + zeros);
+        }
+    }
+    for (at, segment) in segments.iter().enumerate() {
+        if (start..end).contains(&at) {
+            f.write_str(if at == start { "::" } else { "" })?;
+        } else {
+            f.write_str(if at == 0 || at == end { "" } else { ":" })?;
+            write!(f, "{segment:x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The sixteen digits of a number in hexadecimal.
+pub fn hex(number: u64) -> [u8; 16] {
+    core::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xF])
+}
+
+/// The number that decimal digits are, if there are any and nothing else.
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.filter(|_| !digits.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_shown_as_far_as_it_is() {
+        assert_eq!(Lossy(b"a\xffb\xc3\xa4\xc3").to_string(), "a\u{fffd}b\u{e4}\u{fffd}");
+    }
+
+    #[test]
+    fn an_address_is_shown_as_everybody_shows_it() {
+        for text in ["127.0.0.1:0", "255.10.0.9:8080", "[::1]:65535", "[::ffff:1.2.3.4]:80", "[fe80::1%3]:80"] {
+            assert_eq!(Address(text.parse().unwrap()).to_string(), text);
+        }
+        // Where zeros may stand is what makes the difference.
+        for zeros in 0..=255_u32 {
+            let ip =
+                Ipv6Addr::from(core::array::from_fn::<u16, 8, _>(|at| if zeros >> at & 1 == 1 { 0 } else { 0xa00 }));
+            let address = SocketAddr::new(ip.into(), 80);
+            assert_eq!(Address(address).to_string(), address.to_string());
+        }
+    }
+
+    #[test]
+    fn a_number_has_digits_alone_and_fits() {
+        assert_eq!(decimal(b"0018446744073709551615"), Some(u64::MAX));
+        for text in ["", "18446744073709551616", "+1", "-1", " 1", "1 ", "1.0", "0x1"] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}
