@@ -616,6 +616,7 @@ fn send(stream: &TcpStream, parts: [&[u8]; 3]) -> Result<usize, Errno> {
 }
 
 /// Takes one connection, which never waits, and gives who is at the other end.
+#[inline(never)]
 fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
     let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     Ok((TcpStream::from_std(socket.into()), address_of(peer)?))
