@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use crate::clock::timespec;
 use crate::status::STATUS_CAPACITY;
 use crate::store::Fault;
-use crate::text::{Address, Lossy, decimal};
+use crate::text::{Address, Lossy, address, decimal};
 
 /// The most bytes of the head of a response.
 const HEAD_MAX: usize = 4096;
@@ -48,9 +48,9 @@ impl Url {
             Some(port) if port.is_empty() || port.starts_with(':') => format!("127.0.0.1{port}"),
             _ => authority.to_owned(),
         };
-        let address = numeric.parse().ok().or_else(|| {
+        let address = address(&numeric).or_else(|| {
             numeric.push_str(":80");
-            numeric.parse().ok()
+            address(&numeric)
         })?;
         // A zone is nobody's business but this system's, and `Host` has no place for it (RFC 9110 §7.2).
         let zone = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);

@@ -24,31 +24,29 @@ pub struct Clock {
     /// Milliseconds since then, and one.
     now: u64,
     /// When the date has to be looked at again.
-    next_second: Instant,
+    next_second: u64,
     date: Date,
 }
 
 impl Clock {
     /// Looks at the clocks.
     pub fn new() -> Self {
-        let now = Instant::now();
-        let mut clock = Clock { start: now, now: 1, next_second: now, date: Date::BLANK };
+        let mut clock = Clock { start: Instant::now(), now: 0, next_second: 0, date: Date::BLANK };
         clock.look();
         clock
     }
 
     /// Looks at the clocks again; at the date only when its second is over.
     pub fn look(&mut self) {
-        let now = Instant::now();
-        self.now = (now - self.start).as_millis() as u64 + 1;
-        if now < self.next_second {
+        self.now = self.start.elapsed().as_millis() as u64 + 1;
+        if self.now < self.next_second {
             return;
         }
         // A clock that was never set stands at the beginning; what stands before it, no date can show.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = Duration::from_secs(since_epoch.as_secs());
-        self.next_second = now + (Duration::from_secs(1) - (since_epoch - seconds));
-        self.date = date(seconds.as_secs());
+        // Both clocks are cut to milliseconds, so that the date is late by one at most.
+        self.next_second = self.now + 1000 - u64::from(since_epoch.subsec_millis());
+        self.date = date(since_epoch.as_secs());
     }
 
     /// Milliseconds since the clock was made, and one: 0 is never now.

@@ -12,7 +12,7 @@ use crate::connections::CONNECTIONS_CAPACITY;
 
 use crate::log::{Format, Level};
 use crate::status::STATUS_CAPACITY;
-use crate::text::{Lossy, decimal};
+use crate::text::{Lossy, address, decimal};
 
 /// An option, as `--help` shows it.
 #[derive(Debug)]
@@ -295,8 +295,8 @@ fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Res
 #[inline(never)]
 fn listen(flag: Option<&'static OsStr>, environment: Environment<'_>) -> Result<SocketAddr, UsageError> {
     let given = Given::of(&OPTIONS[LISTEN], flag, environment);
-    let address = given.value.to_str().and_then(|text| text.parse().ok());
-    address.ok_or_else(|| {
+    let found = given.value.to_str().and_then(address);
+    found.ok_or_else(|| {
         given.wrong(format_args!("ADDR:PORT with an IPv4 address or an [IPv6] address, port 0 to 65535"))
     })
 }
@@ -366,6 +366,7 @@ impl Given {
     }
 
     /// Which one it is.
+#[inline(never)]
     fn one_of(&self, choices: &str) -> Result<u32, UsageError> {
         let mut each = choices.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii_start);
         let found = each.position(|choice| choice == self.value.as_bytes());

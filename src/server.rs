@@ -662,6 +662,7 @@ fn first_piece(parts: [&[u8]; 3]) -> [&[u8]; 3] {
 }
 
 /// Takes one connection, which never waits, and gives who is at the other end.
+#[inline(never)]
 fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
     let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     Ok((TcpStream::from_std(socket.into()), address_of(peer)?))

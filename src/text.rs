@@ -1,7 +1,7 @@
 //! Bytes that may be text: shown, and read as a number.
 
 use core::fmt::{Display, Formatter, Result, Write as _};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// Shows bytes; what is not UTF-8 in them is U+FFFD.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,20 @@ impl Display for Lossy<'_> {
             rest = &behind[bad..];
         }
     }
+}
+
+/// Reads the address of a socket, as the standard library does: `1.2.3.4:80`, `[::1]:80`, `[fe80::1%2]:80`.
+pub fn address(text: &str) -> Option<SocketAddr> {
+    let colon = text.bytes().rposition(|byte| byte == b':')?;
+    let (host, port) = (&text[..colon], decimal(&text.as_bytes()[colon + 1..])?.try_into().ok()?);
+    let Some(host) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) else {
+        return Some(SocketAddr::new(IpAddr::V4(host.parse().ok()?), port));
+    };
+    let (host, zone) = match host.bytes().position(|byte| byte == b'%') {
+        Some(at) => (&host[..at], decimal(&host.as_bytes()[at + 1..])?.try_into().ok()?),
+        None => (host, 0),
+    };
+    Some(SocketAddrV6::new(host.parse().ok()?, port, 0, zone).into())
 }
 
 /// Shows the address of a socket, as the standard library does, which can align it too.
@@ -58,20 +72,21 @@ fn show_v6(ip: Ipv6Addr, f: &mut Formatter<'_>) -> Result {
         f.write_str("::ffff:")?;
         return show_v4(ip, f);
     }
-    let segments = ip.segments();
+    let octets = ip.octets();
+    let segment = |at: usize| u16::from_be_bytes([octets[2 * at], octets[2 * at + 1]]);
     let (mut start, mut end) = (0, 0);
-    for at in 0..segments.len() {
-        let zeros = segments[at..].iter().take_while(|&&segment| segment == 0).count();
+    for at in 0..8 {
+        let zeros = (at..8).take_while(|&at| segment(at) == 0).count();
         if zeros > 1 && zeros > end - start {
             (start, end) = (at, at + zeros);
         }
     }
-    for (at, segment) in segments.iter().enumerate() {
+    for at in 0..8 {
         if (start..end).contains(&at) {
             f.write_str(if at == start { "::" } else { "" })?;
         } else {
             f.write_str(if at == 0 || at == end { "" } else { ":" })?;
-            write!(f, "{segment:x}")?;
+            write!(f, "{:x}", segment(at))?;
         }
     }
     Ok(())
@@ -111,6 +126,32 @@ mod tests {
                 Ipv6Addr::from(core::array::from_fn::<u16, 8, _>(|at| if zeros >> at & 1 == 1 { 0 } else { 0xa00 }));
             let address = SocketAddr::new(ip.into(), 80);
             assert_eq!(Address(address).to_string(), address.to_string());
+        }
+    }
+
+    #[test]
+    fn an_address_is_read_as_the_standard_library_reads_it() {
+        for host in ["1.2.3.4", "01.2.3.4", "1.2.3", "1.2.3.256", "[::1]", "::1", "[::", "[1.2.3.4]", "[fe80::1%3]"]
+            .into_iter()
+            .chain(["[fe80::1%]", "[fe80::1%4294967296]", "[::ffff:1.2.3.4]", "localhost", "", "[]", "[::1]x", " ::1"])
+        {
+            for port in [
+                "",
+                ":",
+                ":0",
+                ":00080",
+                ":65535",
+                ":65536",
+                ":+1",
+                ":-1",
+                ": 1",
+                ":1 ",
+                ":1:1",
+                ":18446744073709551617",
+            ] {
+                let text = std::format!("{host}{port}");
+                assert_eq!(address(&text), text.parse().ok(), "{text:?}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The allocator: made for a program that takes its memory at the start and keeps it.
 //!
-//! What is small comes one behind the other from a chunk; what was taken last can be given back or grow, all else stays
-//! until the process ends. What is large is a mapping of its own, which grows in place or moves without a copy.
+//! What is small comes one behind the other from a chunk; what was taken last can be given back, all else stays until
+//! the process ends. What is large is a mapping of its own, which grows in place or moves without a copy.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr;
@@ -83,13 +83,6 @@ unsafe impl GlobalAlloc for Allocator {
         if layout.size() >= LARGE && size >= LARGE {
             // SAFETY: it is a mapping of that size.
             return checked(unsafe { libc::mremap(block.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) });
-        }
-        if size < LARGE {
-            let mut room = self.room();
-            if block.addr() + layout.size() == room.start && block.addr() + size <= room.end {
-                room.start = block.addr() + size;
-                return block;
-            }
         }
         // SAFETY: the caller says that neither is 0, and that the size is not too large for the alignment.
         let new = unsafe { self.alloc(Layout::from_size_align_unchecked(size, layout.align())) };
