@@ -390,6 +390,7 @@ fn is_name(mut rest: &[u8]) -> bool {
 }
 
 /// The path of a target in origin form, absolute form or, for `OPTIONS`, asterisk form (RFC 9112 §3.2).
+#[inline(never)]
 fn path_of(target: &str, method: Method) -> Option<&str> {
     // A target has no fragment, and no letters but those of ASCII (RFC 9112 §3.2, RFC 3986 §2).
     if target.bytes().any(|byte| byte == b'#' || !byte.is_ascii()) {
