@@ -366,7 +366,7 @@ impl Given {
     }
 
     /// Which one it is.
-#[inline(never)]
+    #[inline(never)]
     fn one_of(&self, choices: &str) -> Result<u32, UsageError> {
         let mut each = choices.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii_start);
         let found = each.position(|choice| choice == self.value.as_bytes());

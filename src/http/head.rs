@@ -405,6 +405,7 @@ const NAME_BYTES: [bool; 256] = {
 };
 
 /// The path of a target in origin form, absolute form or, for `OPTIONS`, asterisk form (RFC 9112 §3.2).
+#[inline(never)]
 fn path_of(target: &str, method: Method) -> Option<&str> {
     // A target has no fragment, and no letters but those of ASCII (RFC 9112 §3.2, RFC 3986 §2).
     if !target.is_ascii() || target.as_bytes().contains(&b'#') {
