@@ -127,7 +127,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    #[inline(always)]
+    #[inline]
     fn enter(&mut self, object: bool) -> Result<(), Fault> {
         if self.depth == DEPTH_MAX {
             return Err(Fault::Depth);
@@ -137,19 +137,19 @@ impl Nesting {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline]
     fn leave(&mut self) {
         self.depth -= 1;
         self.objects >>= 1;
     }
 
-    #[inline(always)]
+    #[inline]
     fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
 
     /// What ends the innermost level.
-    #[inline(always)]
+    #[inline]
     fn end(&self) -> u8 {
         if self.in_object() { b'}' } else { b']' }
     }
@@ -174,7 +174,7 @@ impl Judge<'_> {
     }
 
     /// Takes `byte`, or nothing.
-    #[inline(always)]
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         match self.rest {
             [first, behind @ ..] if *first == byte => {
@@ -185,7 +185,7 @@ impl Judge<'_> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn blanks(&mut self) {
         if let [0..=b' ', ..] = self.rest {
             self.rest = behind_blanks(self.rest);
@@ -194,7 +194,7 @@ impl Judge<'_> {
 
     /// One value with all that is in it. Each turn of the outer loop takes a member name, a scalar or the beginning of
     /// an array or object; the inner one closes what ends behind it.
-    #[inline(always)]
+    #[inline]
     fn value(&mut self) -> Result<(), Fault> {
         let mut nesting = Nesting::default();
         let mut name_is_due = false;
@@ -247,7 +247,7 @@ impl Judge<'_> {
     }
 
     /// The rest of a string, behind its opening quote.
-    #[inline(always)]
+    #[inline]
     fn string(&mut self) -> Result<(), Fault> {
         if self.take(b'"') {
             return Ok(());
@@ -272,7 +272,7 @@ impl Judge<'_> {
     }
 
     /// Passes over all up to a quote, a backslash, a control character, something beyond ASCII, or the end.
-    #[inline(always)]
+    #[inline]
     fn plain(&mut self) {
         let mut is_short = true;
         while let Some((eight, behind)) = self.rest.split_first_chunk() {
@@ -294,7 +294,7 @@ impl Judge<'_> {
     }
 
     /// Passes over the same, as long as there are sixteen bytes of it.
-    #[inline(always)]
+    #[inline]
     fn long_plain(&mut self) {
         while let Some((sixteen, behind)) = self.rest.split_first_chunk() {
             let sixteen = u128::from_le_bytes(*sixteen);
@@ -306,7 +306,7 @@ impl Judge<'_> {
     }
 
     /// Takes characters beyond ASCII, by the table of RFC 3629 §4.
-    #[inline(always)]
+    #[inline]
     fn beyond_ascii(&mut self) -> Result<(), Fault> {
         loop {
             // Only at the end of a text there are fewer than four bytes, and there zeros are as wrong as their absence.
@@ -340,7 +340,7 @@ impl Judge<'_> {
     }
 
     /// The rest of an escape, behind its backslash (RFC 8259 §7).
-    #[inline(always)]
+    #[inline]
     fn escape(&mut self) -> Result<(), Fault> {
         match self.rest {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => self.rest = behind,
@@ -360,7 +360,7 @@ impl Judge<'_> {
     }
 
     /// A number (RFC 8259 §6).
-    #[inline(always)]
+    #[inline]
     fn number(&mut self) -> Result<(), Fault> {
         self.take(b'-');
         if self.take(b'0') {
@@ -385,7 +385,7 @@ impl Judge<'_> {
 
     /// Digits, one at least. They are not taken one by one because nobody can foresee how many there are, the processor
     /// neither.
-    #[inline(always)]
+    #[inline]
     fn digits(&mut self) -> Result<(), Fault> {
         let [b'0'..=b'9', ..] = self.rest else { return Err(Fault::Digit) };
         while let Some((eight, behind)) = self.rest.split_first_chunk() {
@@ -403,7 +403,7 @@ impl Judge<'_> {
     }
 
     /// `true`, `false` or `null`, for nothing else is left that could be a value.
-    #[inline(always)]
+    #[inline]
     fn literal(&mut self) -> Result<(), Fault> {
         match self.rest {
             [b't', b'r', b'u', b'e', behind @ ..]
@@ -427,7 +427,7 @@ impl Judge<'_> {
 }
 
 /// Whether all are hexadecimal digits, without a branch for each.
-#[inline(always)]
+#[inline]
 fn are_hexadecimal(digits: &[u8; 4]) -> bool {
     digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
 }
@@ -437,7 +437,7 @@ const HIGHS: u64 = ONES * 0x80;
 
 /// The high bits of those of eight bytes that a string is not just passed over at: quotes, backslashes, control
 /// characters and all beyond ASCII. Only the first one is right for sure.
-#[inline(always)]
+#[inline]
 fn stops(eight: u64) -> u64 {
     // What is taken from a byte below it turns its high bit up. The borrow can only spoil what stands behind. With the
     // quote in the place of the space, all below 0x21 is one of the two.
@@ -447,7 +447,7 @@ fn stops(eight: u64) -> u64 {
 }
 
 /// The high bits of those of eight bytes that are no digits. Only the first one is right for sure.
-#[inline(always)]
+#[inline]
 fn no_digits(eight: u64) -> u64 {
     // Digits are 0 to 9 behind the first step, and all else is more.
     let values = eight ^ (ONES * u64::from(b'0'));
