@@ -382,7 +382,7 @@ fn is_name(mut rest: &[u8]) -> bool {
     loop {
         rest = match rest {
             [] => return true,
-            [byte, behind @ ..] if NAME_BYTES[usize::from(*byte)] => behind,
+            [byte, behind @ ..] if is_of_name(*byte) => behind,
             [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
             _ => return false,
         }
@@ -390,19 +390,13 @@ fn is_name(mut rest: &[u8]) -> bool {
 }
 
 /// What a name is made of, but for its escapes: `unreserved` and `sub-delims` without a comma (RFC 3986 §2).
-const NAME_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = matches!(
-            byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''
-                | b'(' | b')' | b'*' | b'+' | b';' | b'='
-        );
-        byte += 1;
-    }
-    table
-};
+fn is_of_name(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''
+            | b'(' | b')' | b'*' | b'+' | b';' | b'='
+    )
+}
 
 /// The path of a target in origin form, absolute form or, for `OPTIONS`, asterisk form (RFC 9112 §3.2).
 #[inline(never)]
