@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname, recv};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
@@ -498,12 +498,12 @@ impl<'s> Server<'s> {
                         return false;
                     }
                     let wanted = at_most.min(READ_MAX);
-                    match rustix::io::read(&*stream, &mut self.buffer[..wanted]) {
-                        Ok(0) => {
+                    match recv(&*stream, &mut self.buffer[..wanted], RecvFlags::empty()) {
+                        Ok((0, _)) => {
                             *readable = false;
                             self.connections.end_of_input(id, &mut turn);
                         }
-                        Ok(bytes) => {
+                        Ok((bytes, _)) => {
                             *readable = bytes == wanted || *read_closed;
                             self.connections.receive(id, &self.buffer[..bytes], &mut turn);
                             self.close_overdue_readers();
@@ -610,7 +610,7 @@ fn goes_on(error: Errno, ready: &mut bool) -> bool {
 /// Sends as much as the socket takes, in one call.
 fn send(stream: &TcpStream, parts: [&[u8]; 3]) -> Result<usize, Errno> {
     match parts {
-        [only, [], []] => rustix::io::write(stream, only),
+        [only, [], []] => rustix::net::send(stream, only, SendFlags::NOSIGNAL),
         parts => rustix::io::writev(stream, &parts.map(IoSlice::new)),
     }
 }
