@@ -16,9 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname,
-};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname, recv};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
@@ -527,7 +525,7 @@ impl<'s> Server<'s> {
                         return false;
                     }
                     let wanted = at_most.min(READ_MAX);
-                    match rustix::net::recv(&*stream, &mut self.buffer[..wanted], RecvFlags::empty()) {
+                    match recv(&*stream, &mut self.buffer[..wanted], RecvFlags::empty()) {
                         Ok((0, _)) => {
                             *readable = false;
                             self.connections.end_of_input(id, &mut turn);
@@ -553,8 +551,9 @@ impl<'s> Server<'s> {
                         *no_delay = stream.set_nodelay(true).is_ok();
                     }
                     sends += 1;
-                    let more = self.connections.has_next(id);
-                    match send(stream, self.connections.output(id), more) {
+                    let parts = first_piece(self.connections.output(id));
+                    let more = parts[1].is_empty() && self.connections.has_next(id);
+                    match send(stream, parts, more) {
                         Ok(bytes) => {
                             *corked = more;
                             self.connections.sent(id, bytes, *readable, &mut turn);
@@ -638,27 +637,28 @@ fn goes_on(error: Errno, ready: &mut bool) -> bool {
     true
 }
 
-/// Sends as much as the socket takes of one piece, in one call. With `more` another response follows at once, which the
-/// system may wait for.
+/// Sends as much as the socket takes, in one call. With `more` another response follows at once, which the system may wait
+/// for; that goes for one part alone.
 fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool) -> Result<usize, Errno> {
-    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-    match first_piece(parts) {
-        [only, [], []] => rustix::net::send(stream, only, flags),
-        parts => rustix::net::sendmsg(stream, &parts.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags),
+    match parts {
+        [only, [], []] => {
+            let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+            rustix::net::send(stream, only, flags)
+        }
+        parts => rustix::io::writev(stream, &parts.map(IoSlice::new)),
     }
 }
 
 /// What of these bytes is sent first: all, unless they are a little more than one piece.
-fn first_piece(parts: [&[u8]; 3]) -> [&[u8]; 3] {
+fn first_piece(mut parts: [&[u8]; 3]) -> [&[u8]; 3] {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    match bytes.checked_sub(PIECE) {
-        Some(mut excess @ 1..=PIECE_EXCESS) => parts.map(|part| {
-            let begin = &part[..part.len().min(excess)];
-            excess -= begin.len();
-            begin
-        }),
-        _ => parts,
+    if let Some(mut excess @ 1..=PIECE_EXCESS) = bytes.checked_sub(PIECE) {
+        for part in &mut parts {
+            *part = &part[..part.len().min(excess)];
+            excess -= part.len();
+        }
     }
+    parts
 }
 
 /// Takes one connection, which never waits, and gives who is at the other end.
