@@ -402,7 +402,7 @@ fn is_of_name(byte: u8) -> bool {
 #[inline(never)]
 fn path_of(target: &str, method: Method) -> Option<&str> {
     // A target has no fragment, and no letters but those of ASCII (RFC 9112 §3.2, RFC 3986 §2).
-    if !target.is_ascii() || target.as_bytes().contains(&b'#') {
+    if target.bytes().any(|byte| byte == b'#' || !byte.is_ascii()) {
         return None;
     }
     if target == "*" {
