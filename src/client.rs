@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use crate::clock::timespec;
 use crate::status::STATUS_CAPACITY;
 use crate::store::Fault;
-use crate::text::{Address, Lossy, address, decimal};
+use crate::text::{Address, Lossy, address, decimal, same_word};
 
 /// The most bytes of the head of a response.
 const HEAD_MAX: usize = 4096;
@@ -194,7 +194,7 @@ impl<'u> Client<'u> {
         self.status_line = lines.next().unwrap_or_default().to_owned();
         let length = lines.find_map(|field| {
             let (name, value) = field.trim_ascii_start().split_at_checked(CONTENT_LENGTH.len())?;
-            name.eq_ignore_ascii_case(CONTENT_LENGTH).then_some(value)
+            same_word(name, CONTENT_LENGTH).then_some(value)
         });
         self.content_length = length.and_then(|value| usize::try_from(decimal(value.trim_ascii())?).ok());
         Ok(self.status_line.split(|&byte| byte == b' ').nth(1) == Some(b"200"))

@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+use crate::text::show_hex;
+
 /// How deep arrays and objects may nest; RFC 8259 §9 leaves the limit to the implementation. One bit a level has to
 /// fit a `u64`.
 pub const DEPTH_MAX: u32 = 64;
@@ -566,36 +568,35 @@ pub fn show(out: &mut impl fmt::Write, mut characters: impl Iterator<Item = char
 }
 
 fn show_one(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
-    {
-        match character {
-            '\n' => out.write_str("\\n")?,
-            '\r' => out.write_str("\\r")?,
-            '\t' => out.write_str("\\t")?,
-            '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}' => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(out, "\\u{unit:04x}")?;
-                }
+    match character {
+        '\n' => out.write_str("\\n")?,
+        '\r' => out.write_str("\\r")?,
+        '\t' => out.write_str("\\t")?,
+        '\0'..='\u{1f}'
+        | '\u{7f}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{34f}'
+        | '\u{61c}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}' => {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.write_str("\\u")?;
+                show_hex(out, *unit, 4)?;
             }
-            _ => out.write_char(character)?,
         }
+        _ => out.write_char(character)?,
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::http::response::Code;
 use crate::snapshot::ETag;
 use crate::status::Refusal;
 use crate::store::Trouble;
+use crate::text::same_word;
 
 /// The path that statuses are posted to.
 pub const POST_PATH: &str = "/api/status";
@@ -217,7 +218,7 @@ fn may_post(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<(), Proble
         (Some(media_type), None) if is_json(media_type) => {}
         _ => return Err(Problem::MediaType),
     }
-    if head.values("content-encoding").flat_map(list).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+    if head.values("content-encoding").flat_map(list).any(|coding| !same_word(coding, b"identity")) {
         return Err(Problem::ContentCoding);
     }
     match head.body {
@@ -234,10 +235,10 @@ fn is_json(media_type: &[u8]) -> bool {
     let Some((kind, subtype)) = essence.split_at_checked(b"application/".len()) else { return false };
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(byte);
     let suffix = subtype.len().checked_sub(b"+json".len()).map(|at| &subtype[at..]);
-    kind.eq_ignore_ascii_case(b"application/")
+    same_word(kind, b"application/")
         && subtype.iter().all(is_token)
-        && (subtype.eq_ignore_ascii_case(b"json")
-            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json") && subtype.len() > suffix.len()))
+        && (same_word(subtype, b"json")
+            || suffix.is_some_and(|suffix| same_word(suffix, b"+json") && subtype.len() > suffix.len()))
 }
 
 /// Whether `If-None-Match` names the current status (RFC 9110 §13.1.2, weak comparison).

@@ -1,6 +1,6 @@
 //! Bytes that may be text: shown, and read as a number.
 
-use core::fmt::{Display, Formatter, Result, Write as _};
+use core::fmt::{Display, Formatter, Result, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// Shows bytes; what is not UTF-8 in them is U+FFFD.
@@ -86,7 +86,7 @@ fn show_v6(ip: Ipv6Addr, f: &mut Formatter<'_>) -> Result {
             f.write_str(if at == start { "::" } else { "" })?;
         } else {
             f.write_str(if at == 0 || at == end { "" } else { ":" })?;
-            write!(f, "{:x}", segment(at))?;
+            show_hex(f, segment(at), 1)?;
         }
     }
     Ok(())
@@ -95,6 +95,23 @@ fn show_v6(ip: Ipv6Addr, f: &mut Formatter<'_>) -> Result {
 /// The sixteen digits of a number in hexadecimal.
 pub fn hex(number: u64) -> [u8; 16] {
     core::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xF])
+}
+
+/// Shows a number in hexadecimal, with at least so many digits.
+///
+/// # Errors
+/// Those of `out`.
+pub fn show_hex(out: &mut dyn Write, number: u16, least: usize) -> Result {
+    let digits = hex(number.into());
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    digits[zeros.min(digits.len() - least)..].iter().try_for_each(|&digit| out.write_char(digit.into()))
+}
+
+/// Whether two words are the same but for the case of their letters, as names and options of HTTP are compared
+/// (RFC 9110 §5.1). They are short, for which the standard library does too much.
+#[inline(never)]
+pub fn same_word(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.eq_ignore_ascii_case(other))
 }
 
 /// The number that decimal digits are, if there are any and nothing else.

@@ -8,7 +8,7 @@ use core::str;
 use httparse::Header;
 
 use super::framing::Length;
-use crate::text::decimal;
+use crate::text::{decimal, same_word};
 
 /// The most bytes that a request head may have, its last empty line included: as much as one of nginx's large header
 /// buffers, so that what comes through a proxy fits here too.
@@ -70,7 +70,10 @@ pub struct Head<'h, 'b> {
 impl<'b> Head<'_, 'b> {
     /// The values of all field lines called `name`, in their order, blanks around them removed.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> {
-        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.fields
+            .iter()
+            .filter(move |field| same_word(field.name.as_bytes(), name.as_bytes()))
+            .map(|field| field.value)
     }
 }
 
@@ -278,34 +281,34 @@ impl Framing {
         for &Header { name, value } in fields {
             // The lengths sort out nearly every other field before a letter is compared.
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => {
+                4 if same_word(name.as_bytes(), b"host") => {
                     hosts += 1;
                     if host(value).is_none() {
                         return Err(HeadError::HostInvalid);
                     }
                 }
-                6 if name.eq_ignore_ascii_case("expect") => {
+                6 if same_word(name.as_bytes(), b"expect") => {
                     for expectation in list(value) {
-                        if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        if !same_word(expectation, b"100-continue") {
                             return Err(HeadError::Expectation);
                         }
                         expects_continue = true;
                     }
                 }
-                10 if name.eq_ignore_ascii_case("connection") => {
+                10 if same_word(name.as_bytes(), b"connection") => {
                     for option in list(value) {
-                        close |= option.eq_ignore_ascii_case(b"close");
-                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        close |= same_word(option, b"close");
+                        keep_alive |= same_word(option, b"keep-alive");
                     }
                 }
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                14 if same_word(name.as_bytes(), b"content-length") => {
                     let length = decimal(value).ok_or(HeadError::ContentLength)?;
                     if content_length.is_some_and(|other| other != length) {
                         return Err(HeadError::ContentLengthsDiffer);
                     }
                     content_length = Some(length);
                 }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => codings.add(value),
+                17 if same_word(name.as_bytes(), b"transfer-encoding") => codings.add(value),
                 _ => {}
             }
         }
@@ -342,7 +345,7 @@ impl Codings {
     fn add(&mut self, value: &[u8]) {
         self.given = true;
         for coding in list(value) {
-            self.chunked_is_last = coding.eq_ignore_ascii_case(b"chunked");
+            self.chunked_is_last = same_word(coding, b"chunked");
             *(if self.chunked_is_last { &mut self.chunked } else { &mut self.others }) += 1;
         }
     }
@@ -413,7 +416,7 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
     }
     let colon = target.as_bytes().windows(3).position(|it| it == b"://")?;
     let (scheme, rest) = (&target[..colon], &target[colon + 3..]);
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+    if !same_word(scheme.as_bytes(), b"http") && !same_word(scheme.as_bytes(), b"https") {
         return None;
     }
     let (authority, path) =
