@@ -348,11 +348,10 @@ impl Judge<'_> {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => self.rest = behind,
             [b'u', behind @ ..] => {
                 self.rest = behind;
-                match behind.split_first_chunk() {
-                    Some((digits, behind)) if are_hexadecimal(digits) => self.rest = behind,
-                    _ => {
-                        self.rest = behind_those(behind, u8::is_ascii_hexdigit);
-                        return Err(Fault::UnicodeEscape);
+                for _ in 0..4 {
+                    match self.rest {
+                        [digit, behind @ ..] if digit.is_ascii_hexdigit() => self.rest = behind,
+                        _ => return Err(Fault::UnicodeEscape),
                     }
                 }
             }
@@ -385,19 +384,10 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Digits, one at least. They are not taken one by one because nobody can foresee how many there are, the processor
-    /// neither.
+    /// Digits, one at least.
     #[inline]
     fn digits(&mut self) -> Result<(), Fault> {
         let [b'0'..=b'9', ..] = self.rest else { return Err(Fault::Digit) };
-        while let Some((eight, behind)) = self.rest.split_first_chunk() {
-            let others = no_digits(u64::from_le_bytes(*eight));
-            if others != 0 {
-                self.rest = &self.rest[(others.trailing_zeros() / 8) as usize..];
-                return Ok(());
-            }
-            self.rest = behind;
-        }
         while let [b'0'..=b'9', behind @ ..] = self.rest {
             self.rest = behind;
         }
@@ -407,31 +397,19 @@ impl Judge<'_> {
     /// `true`, `false` or `null`, for nothing else is left that could be a value.
     #[inline]
     fn literal(&mut self) -> Result<(), Fault> {
-        match self.rest {
-            [b't', b'r', b'u', b'e', behind @ ..]
-            | [b'n', b'u', b'l', b'l', behind @ ..]
-            | [b'f', b'a', b'l', b's', b'e', behind @ ..] => {
-                self.rest = behind;
-                return Ok(());
-            }
-            _ => {}
-        }
-        let word: &[u8] = match self.rest {
+        let mut due: &[u8] = match self.rest {
             [b't', ..] => b"true",
             [b'f', ..] => b"false",
             [b'n', ..] => b"null",
             _ => return Err(Fault::Value),
         };
-        let mut due = word.iter();
-        self.rest = behind_those(self.rest, |found| due.next() == Some(found));
-        Err(Fault::Literal)
+        while let ([letter, others @ ..], [first, behind @ ..]) = (due, self.rest)
+            && letter == first
+        {
+            (due, self.rest) = (others, behind);
+        }
+        if due.is_empty() { Ok(()) } else { Err(Fault::Literal) }
     }
-}
-
-/// Whether all are hexadecimal digits, without a branch for each.
-#[inline]
-fn are_hexadecimal(digits: &[u8; 4]) -> bool {
-    digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
 }
 
 const ONES: u64 = u64::MAX / 0xFF;
@@ -446,25 +424,6 @@ fn stops(eight: u64) -> u64 {
     let control_or_quote = (eight ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslash = (eight ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
     (control_or_quote | backslash | eight) & HIGHS
-}
-
-/// The high bits of those of eight bytes that are no digits. Only the first one is right for sure.
-#[inline]
-fn no_digits(eight: u64) -> u64 {
-    // Digits are 0 to 9 behind the first step, and all else is more.
-    let values = eight ^ (ONES * u64::from(b'0'));
-    (values.wrapping_add(ONES * 0x76) | values) & HIGHS
-}
-
-/// What follows the bytes at the front that are such: where something is wrong, and time does not matter.
-#[cold]
-fn behind_those(mut rest: &[u8], mut such: impl FnMut(&u8) -> bool) -> &[u8] {
-    while let Some((first, behind)) = rest.split_first()
-        && such(first)
-    {
-        rest = behind;
-    }
-    rest
 }
 
 /// What follows the blanks at the front.
