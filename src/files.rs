@@ -191,8 +191,7 @@ impl Disk for Files {
                 Ok(bytes) => {
                     let size = into.len() + bytes;
                     if size > limit || into.extend_from_slice(&buffer[..bytes]).is_err() {
-                        // Unless it grows while it is read, what the file system says of its size is more.
-                        return Err(Fault::TooLarge(found.size.max(size as u64)));
+                        return Err(Fault::TooLarge);
                     }
                 }
                 Err(Errno::INTR) => {}

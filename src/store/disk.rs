@@ -37,8 +37,8 @@ pub enum Fault {
     Os(i32),
     /// It is something else than a regular file.
     NotAFile,
-    /// The file is larger than can be read, which is so many bytes.
-    TooLarge(u64),
+    /// The file is larger than may be read.
+    TooLarge,
 }
 
 impl Fault {
@@ -96,7 +96,7 @@ impl fmt::Display for Fault {
         let code = match *self {
             Fault::Os(code) => code,
             Fault::NotAFile => return f.write_str("not a regular file"),
-            Fault::TooLarge(bytes) => return write!(f, "too large, {bytes} bytes"),
+            Fault::TooLarge => return f.write_str("too large"),
         };
         for line in TEXTS.as_bytes().split(|&byte| byte == b'\n') {
             let (number, text) = line.split_at(line.iter().position(|&byte| byte == b' ').unwrap_or(0));

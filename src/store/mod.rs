@@ -346,7 +346,7 @@ impl<'b, D: Disk> Store<'b, D> {
             }
             let (stamp, reason) = match self.disk.read(Name::Status, self.sources.max_bytes, self.read) {
                 Ok(stamp) => (stamp, None),
-                Err(Fault::TooLarge(bytes)) => (stamp, Some(self.too_large(bytes))),
+                Err(Fault::TooLarge) => (stamp, Some(self.too_large(stamp))),
                 Err(Fault::NOT_FOUND | Fault::STALE) => continue,
                 Err(fault) => return Err(Trouble::Step(Step::Read, fault)),
             };
@@ -381,8 +381,10 @@ impl<'b, D: Disk> Store<'b, D> {
     }
 
     #[inline(never)]
-    fn too_large(&self, bytes: u64) -> Reason {
-        Reason::Refused(Refusal::TooLarge { bytes, at_least: false, limit: self.sources.max_bytes })
+    /// The file with this stamp is, or has become so while it was read.
+    fn too_large(&self, stamp: Stamp) -> Reason {
+        let limit = self.sources.max_bytes;
+        Reason::Refused(Refusal::TooLarge { bytes: stamp.size.max(limit as u64 + 1), at_least: false, limit })
     }
 
     /// There is no state.
@@ -433,7 +435,7 @@ impl<'b, D: Disk> Store<'b, D> {
         let now = self.disk.now();
         let read = match self.disk.read(Name::Seed, self.sources.max_bytes, self.read) {
             Ok(read) => status::read(self.read).map(|_| read).map_err(Reason::Refused),
-            Err(Fault::TooLarge(bytes)) => Err(self.too_large(bytes)),
+            Err(Fault::TooLarge) => Err(self.too_large(stamp)),
             Err(fault) => return Ok(self.refuse_seed_fault(fault)),
         };
         // As it was before it was read: if it was written in the meantime it is read again.
@@ -530,7 +532,7 @@ impl<'b, D: Disk> Store<'b, D> {
         let mut text = heapless::Vec::<u8, { seeds::SEEDS_FILE_MAX }>::new();
         match self.disk.read(Name::SeedsSeen, seeds::SEEDS_FILE_MAX, &mut text) {
             Ok(_) => Ok(seeds::parse(&text)),
-            Err(Fault::NOT_FOUND | Fault::TooLarge(_) | Fault::NotAFile) => Ok(SeenSeeds::new()),
+            Err(Fault::NOT_FOUND | Fault::TooLarge | Fault::NotAFile) => Ok(SeenSeeds::new()),
             Err(fault) => Err(Trouble::Step(Step::ReadSeeds, fault)),
         }
     }
