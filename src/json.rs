@@ -114,10 +114,7 @@ pub fn check(text: &[u8]) -> Result<(), Error> {
 
 /// Whether the UTF-8 of a whole character stands at the front.
 fn begins_with_character(bytes: &[u8]) -> bool {
-    match core::str::from_utf8(&bytes[..bytes.len().min(4)]) {
-        Ok(_) => true,
-        Err(error) => error.valid_up_to() > 0,
-    }
+    core::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len) > 0
 }
 
 /// The nesting around a place: how many levels, and for each whether it is an object.

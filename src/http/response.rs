@@ -99,14 +99,9 @@ impl<'o, const N: usize> Writer<'o, N> {
     pub fn new(out: &'o mut heapless::Vec<u8, N>, code: Code) -> Self {
         out.clear();
         let mut writer = Writer { out };
-        if code == Code::Ok {
-            // Most responses are; so this is one piece.
-            writer.put(b"HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\n");
-        } else {
-            writer.put(b"HTTP/1.1 ");
-            writer.put(code.text());
-            writer.put(b"\r\nX-Content-Type-Options: nosniff\r\n");
-        }
+        writer.put(b"HTTP/1.1 ");
+        writer.put(code.text());
+        writer.put(b"\r\nX-Content-Type-Options: nosniff\r\n");
         writer
     }
 
