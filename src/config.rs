@@ -1,10 +1,10 @@
 //! The command line and the environment.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use crate::client::Url;
 use crate::connection::Limits;
@@ -12,6 +12,7 @@ use crate::connections::CONNECTIONS_CAPACITY;
 
 use crate::log::{Format, Level};
 use crate::status::STATUS_CAPACITY;
+use crate::text::{Lossy, address, decimal};
 
 /// An option, as `--help` shows it.
 #[derive(Debug)]
@@ -20,29 +21,43 @@ pub struct Opt {
     pub name: &'static str,
     /// What stands for its value.
     pub value: &'static str,
-    /// Its environment variable.
-    pub variable: &'static str,
     /// Its default, as it would be given; empty for none.
     pub default: &'static str,
     /// What it means.
     pub meaning: &'static str,
+    kind: Kind,
 }
 
-const fn opt(
-    name: &'static str,
-    value: &'static str,
-    variable: &'static str,
-    default: &'static str,
-    meaning: &'static str,
-) -> Opt {
-    Opt { name, value, variable, default, meaning }
+/// What a value has to be.
+#[derive(Debug)]
+enum Kind {
+    Address,
+    /// From the first to the second.
+    Number(u32, u32),
+    /// One of these, between which stands `, `.
+    OneOf(&'static str),
+    Path,
+}
+
+impl Opt {
+    /// Its environment variable: `STATUS_MAX_BYTES` for `max-bytes`.
+    pub fn variable(&self) -> String {
+        let mut variable = String::from("STATUS_");
+        for byte in self.name.bytes() {
+            variable.push(if byte == b'-' { '_' } else { byte.to_ascii_uppercase().into() });
+        }
+        variable
+    }
+}
+
+const fn opt(name: &'static str, value: &'static str, default: &'static str, kind: Kind, meaning: &'static str) -> Opt {
+    Opt { name, value, default, meaning, kind }
 }
 
 const LISTEN: usize = 0;
 const MAX_BYTES: usize = 1;
 const MAX_CONNECTIONS: usize = 2;
 const SEED_FILE: usize = 3;
-const STATE_DIR: usize = 4;
 const REFRESH_MS: usize = 5;
 const HEAD_TIMEOUT: usize = 6;
 const BODY_TIMEOUT: usize = 7;
@@ -52,40 +67,61 @@ const SHUTDOWN_GRACE: usize = 10;
 const LOG: usize = 11;
 const LOG_FORMAT: usize = 12;
 
+const TIMEOUT: Kind = Kind::Number(1, 3600);
+
 /// Every option, in the order of `--help`.
-pub const OPTIONS: [Opt; 13] = [
+pub static OPTIONS: [Opt; 13] = [
     opt(
         "listen",
         "ADDR:PORT",
-        "STATUS_LISTEN",
         "127.0.0.1:8080",
+        Kind::Address,
         "where to listen: IPv4 or [IPv6]; port 0 is any free port",
     ),
-    opt("max-bytes", "N", "STATUS_MAX_BYTES", "65536", "largest accepted status in bytes, 2 to 1048576"),
-    opt("max-connections", "N", "STATUS_MAX_CONNECTIONS", "128", "connections held at once, 8 to 1024"),
-    opt("seed-file", "PATH", "STATUS_SEED_FILE", "", "file with the first status; an edit of it counts as a post"),
-    opt("state-dir", "DIR", "STATUS_STATE_DIR", "", "directory where accepted statuses survive a restart"),
+    opt(
+        "max-bytes",
+        "N",
+        "65536",
+        Kind::Number(2, STATUS_CAPACITY as u32),
+        "largest accepted status in bytes, 2 to 1048576",
+    ),
+    opt(
+        "max-connections",
+        "N",
+        "128",
+        Kind::Number(8, CONNECTIONS_CAPACITY as u32),
+        "connections held at once, 8 to 1024",
+    ),
+    opt("seed-file", "PATH", "", Kind::Path, "file with the first status; an edit of it counts as a post"),
+    opt("state-dir", "DIR", "", Kind::Path, "directory where accepted statuses survive a restart"),
     opt(
         "refresh-ms",
         "N",
-        "STATUS_REFRESH_MS",
         "1000",
+        Kind::Number(0, 60_000),
         "how long others' changes of the seed or state may stay unseen, 0 to 60000",
     ),
-    opt("head-timeout", "S", "STATUS_HEAD_TIMEOUT", "10", "seconds for a whole request head, 1 to 3600"),
-    opt("body-timeout", "S", "STATUS_BODY_TIMEOUT", "30", "seconds for a whole request body, 1 to 3600"),
-    opt("idle-timeout", "S", "STATUS_IDLE_TIMEOUT", "75", "seconds that a connection may be idle, 1 to 3600"),
-    opt("write-timeout", "S", "STATUS_WRITE_TIMEOUT", "30", "seconds without progress while sending, 1 to 3600"),
-    opt("shutdown-grace", "S", "STATUS_SHUTDOWN_GRACE", "10", "seconds for requests in flight after SIGTERM, 0 to 300"),
-    opt("log", "LEVEL", "STATUS_LOG", "info", "error, info, or access (a line for each request too)"),
-    opt("log-format", "FORMAT", "STATUS_LOG_FORMAT", "text", "text or json; one line an event, to standard error"),
+    opt("head-timeout", "S", "10", TIMEOUT, "seconds for a whole request head, 1 to 3600"),
+    opt("body-timeout", "S", "30", TIMEOUT, "seconds for a whole request body, 1 to 3600"),
+    opt("idle-timeout", "S", "75", TIMEOUT, "seconds that a connection may be idle, 1 to 3600"),
+    opt("write-timeout", "S", "30", TIMEOUT, "seconds without progress while sending, 1 to 3600"),
+    opt("shutdown-grace", "S", "10", Kind::Number(0, 300), "seconds for requests in flight after SIGTERM, 0 to 300"),
+    opt(
+        "log",
+        "LEVEL",
+        "info",
+        Kind::OneOf("error, info, access"),
+        "error, info, or access (a line for each request too)",
+    ),
+    opt(
+        "log-format",
+        "FORMAT",
+        "text",
+        Kind::OneOf("text, json"),
+        "text or json; one line an event, to standard error",
+    ),
 ];
 
-const MAX_BYTES_RANGE: RangeInclusive<u32> = 2..=STATUS_CAPACITY as u32;
-const MAX_CONNECTIONS_RANGE: RangeInclusive<u32> = 8..=CONNECTIONS_CAPACITY as u32;
-const TIMEOUT_RANGE: RangeInclusive<u32> = 1..=3600;
-const GRACE_RANGE: RangeInclusive<u32> = 0..=300;
-const REFRESH_RANGE: RangeInclusive<u32> = 0..=60_000;
 const _: () = assert!(STATUS_CAPACITY == 1_048_576 && CONNECTIONS_CAPACITY == 1024, "the table above names both");
 
 /// What the program is asked to do.
@@ -111,9 +147,9 @@ pub struct Config {
     /// How many connections are held at once.
     pub max_connections: usize,
     /// The file with the first status.
-    pub seed_file: Option<PathBuf>,
+    pub seed_file: Option<&'static Path>,
     /// The directory that statuses are kept in.
-    pub state_dir: Option<PathBuf>,
+    pub state_dir: Option<&'static Path>,
     /// Milliseconds for which others' changes of either may stay unseen.
     pub refresh_ms: u64,
     /// What is configured about connections.
@@ -137,79 +173,132 @@ impl fmt::Display for UsageError {
 }
 
 /// Reads the arguments, without the program's name, and the environment. A flag wins over its variable, and an empty
-/// variable counts as none.
+/// variable counts as none. Both are there as long as the process is, and so is what the configuration has of them.
 ///
 /// # Errors
 /// The first thing that is wrong: what was given, what was expected.
 pub fn read(
-    arguments: impl IntoIterator<Item = OsString>,
-    environment: impl Fn(&str) -> Option<OsString>,
+    mut arguments: impl Iterator<Item = &'static OsStr>,
+    environment: impl Fn(&str) -> Option<&'static OsStr>,
 ) -> Result<Command, UsageError> {
-    let mut flags = [const { None }; OPTIONS.len()];
-    let mut parser = lexopt::Parser::from_args(arguments);
-    while let Some(argument) = parser.next().map_err(needless_value)? {
-        match argument {
-            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(&mut parser, "--help", Command::Help),
-            lexopt::Arg::Long("version") | lexopt::Arg::Short('V') => {
-                return alone(&mut parser, "--version", Command::Version);
+    parse(&mut arguments, &environment)
+}
+
+type Environment<'e> = &'e dyn Fn(&str) -> Option<&'static OsStr>;
+
+fn parse(
+    arguments: &mut dyn Iterator<Item = &'static OsStr>,
+    environment: Environment<'_>,
+) -> Result<Command, UsageError> {
+    let mut flags = [None; OPTIONS.len()];
+    let mut asking: Option<&Asking> = None;
+    let mut url = None;
+    let mut only_words = false;
+    while let Some(argument) = arguments.next() {
+        let given = argument.as_bytes();
+        if only_words || !given.starts_with(b"-") || given == b"-" {
+            match asking {
+                None if flags.iter().all(Option::is_none) => {
+                    asking = ASKING.iter().find(|asking| asking.name.as_bytes() == given);
+                    if asking.is_some() {
+                        continue;
+                    }
+                }
+                Some(_) if url.is_none() => {
+                    url = Some(given);
+                    continue;
+                }
+                _ => {}
             }
-            lexopt::Arg::Long(name) => {
-                let Some(index) = OPTIONS.iter().position(|option| option.name == name) else {
-                    return Err(UsageError(format!("unknown option --{name}")));
-                };
-                let missing =
-                    |_| UsageError(format!("--{} needs a value: {}", OPTIONS[index].name, OPTIONS[index].value));
-                flags[index] = Some(parser.value().map_err(missing)?);
-            }
-            lexopt::Arg::Short(letter) => {
-                return Err(UsageError(format!("unknown option -{letter}")));
-            }
-            lexopt::Arg::Value(word) if word == HEALTHCHECK.name && flags.iter().all(Option::is_none) => {
-                return HEALTHCHECK.read(&mut parser, environment);
-            }
-            lexopt::Arg::Value(word) if word == ROUNDTRIP.name && flags.iter().all(Option::is_none) => {
-                return ROUNDTRIP.read(&mut parser, environment);
-            }
-            lexopt::Arg::Value(word) => return Err(UsageError(format!("unexpected argument {}", word.display()))),
+            return Err(UsageError(format!("unexpected argument {}", Lossy(given))));
+        }
+        if given == b"--" {
+            only_words = true;
+            continue;
+        }
+        let mut parts = given.splitn(2, |&byte| byte == b'=');
+        let name = parts.next().unwrap_or_default();
+        let value = parts.next();
+        let is = |long: &str, short: &str| [long, short].iter().any(|it| it.as_bytes() == name);
+        let command = match asking {
+            _ if is("--help", "-h") => Some(Command::Help),
+            None if is("--version", "-V") => Some(Command::Version),
+            _ => None,
+        };
+        let name = Lossy(name);
+        if let Some(command) = command {
+            return if value.is_none() { Ok(command) } else { Err(UsageError(format!("{name} takes no value"))) };
+        }
+        if let Some(Asking { name: command, .. }) = asking {
+            return Err(UsageError(format!("{command} has no option {name}")));
+        }
+        let Some(index) = name.0.strip_prefix(b"--").and_then(|name| position(&OPTIONS, name)) else {
+            return Err(UsageError(format!("unknown option {name}")));
+        };
+        let value = value.map(OsStr::from_bytes).or_else(|| arguments.next());
+        let missing = || UsageError(format!("{name} needs a value: {}", OPTIONS[index].value));
+        flags[index] = Some(value.ok_or_else(missing)?);
+    }
+    match asking {
+        None => Ok(Command::Serve(config(&flags, environment)?)),
+        Some(asking) => Ok((asking.command)(match url {
+            Some(given) => asking.url(given)?,
+            None => Url::of(listen(None, environment)?, asking.target),
+        })),
+    }
+}
+
+fn position(options: &[Opt], name: &[u8]) -> Option<usize> {
+    options.iter().position(|option| option.name.as_bytes() == name)
+}
+
+/// The configuration that `flags` make, which are in the order of [`OPTIONS`].
+fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Result<Config, UsageError> {
+    let listen = listen(flags[LISTEN], environment)?;
+    let mut numbers = [0; OPTIONS.len()];
+    let (mut seed_file, mut state_dir) = (None, None);
+    for (index, option) in OPTIONS.iter().enumerate() {
+        let given = Given::of(option, flags[index], environment);
+        match option.kind {
+            Kind::Address => {}
+            Kind::Number(least, most) => numbers[index] = given.number(least, most)?,
+            Kind::OneOf(choices) => numbers[index] = given.one_of(choices)?,
+            Kind::Path if index == SEED_FILE => seed_file = given.path()?,
+            Kind::Path => state_dir = given.path()?,
         }
     }
-    let given = |index: usize| Given {
-        option: &OPTIONS[index],
-        flag: flags[index].as_deref(),
-        variable: environment(OPTIONS[index].variable).filter(|value| !value.is_empty()),
-    };
-    let seconds = |index: usize| given(index).number(TIMEOUT_RANGE).map(u64::from);
-    Ok(Command::Serve(Config {
-        listen: given(LISTEN).address()?,
-        max_connections: given(MAX_CONNECTIONS).number(MAX_CONNECTIONS_RANGE)? as usize,
-        seed_file: given(SEED_FILE).path()?,
-        state_dir: given(STATE_DIR).path()?,
-        refresh_ms: given(REFRESH_MS).number(REFRESH_RANGE)?.into(),
+    let milliseconds = |index: usize| u64::from(numbers[index]) * 1000;
+    Ok(Config {
+        listen,
+        max_connections: numbers[MAX_CONNECTIONS] as usize,
+        seed_file,
+        state_dir,
+        refresh_ms: numbers[REFRESH_MS].into(),
         limits: Limits {
-            max_bytes: given(MAX_BYTES).number(MAX_BYTES_RANGE)? as usize,
-            head_timeout: seconds(HEAD_TIMEOUT)? * 1000,
-            body_timeout: seconds(BODY_TIMEOUT)? * 1000,
-            idle_timeout: seconds(IDLE_TIMEOUT)? * 1000,
-            write_timeout: seconds(WRITE_TIMEOUT)? * 1000,
+            max_bytes: numbers[MAX_BYTES] as usize,
+            head_timeout: milliseconds(HEAD_TIMEOUT),
+            body_timeout: milliseconds(BODY_TIMEOUT),
+            idle_timeout: milliseconds(IDLE_TIMEOUT),
+            write_timeout: milliseconds(WRITE_TIMEOUT),
         },
-        shutdown_grace: given(SHUTDOWN_GRACE).number(GRACE_RANGE)?.into(),
-        log_level: given(LOG).one_of(&[("error", Level::Error), ("info", Level::Info), ("access", Level::Access)])?,
-        log_format: given(LOG_FORMAT).one_of(&[("text", Format::Text), ("json", Format::Json)])?,
-    }))
+        shutdown_grace: numbers[SHUTDOWN_GRACE].into(),
+        log_level: match numbers[LOG] {
+            0 => Level::Error,
+            1 => Level::Info,
+            _ => Level::Access,
+        },
+        log_format: if numbers[LOG_FORMAT] == 0 { Format::Text } else { Format::Json },
+    })
 }
 
-/// The command of a flag that takes no value.
-fn alone(parser: &mut lexopt::Parser, flag: &str, command: Command) -> Result<Command, UsageError> {
-    match parser.optional_value() {
-        None => Ok(command),
-        Some(_) => Err(UsageError(format!("{flag} takes no value"))),
-    }
-}
-
-/// What `lexopt` finds wrong when it goes on to the next argument. Every flag above has taken its value, or it was
-/// seen to have none, so this does not happen.
-fn needless_value(_: lexopt::Error) -> UsageError {
-    UsageError("an option that takes no value was given one".to_owned())
+/// Where to listen.
+#[inline(never)]
+fn listen(flag: Option<&'static OsStr>, environment: Environment<'_>) -> Result<SocketAddr, UsageError> {
+    let given = Given::of(&OPTIONS[LISTEN], flag, environment);
+    let found = given.value.to_str().and_then(address);
+    found.ok_or_else(|| {
+        given.wrong(format_args!("ADDR:PORT with an IPv4 address or an [IPv6] address, port 0 to 65535"))
+    })
 }
 
 /// A command that asks another server.
@@ -222,94 +311,66 @@ struct Asking {
     command: fn(Url) -> Command,
 }
 
-const HEALTHCHECK: Asking =
-    Asking { name: "healthcheck", target: "/health", any_target: true, command: Command::Healthcheck };
-const ROUNDTRIP: Asking = Asking { name: "roundtrip", target: "/", any_target: false, command: Command::Roundtrip };
+static ASKING: [Asking; 2] = [
+    Asking { name: "healthcheck", target: "/health", any_target: true, command: Command::Healthcheck },
+    Asking { name: "roundtrip", target: "/", any_target: false, command: Command::Roundtrip },
+];
 
 impl Asking {
-    fn read(
-        &self,
-        parser: &mut lexopt::Parser,
-        environment: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Command, UsageError> {
-        let name = self.name;
-        let mut url = None;
-        while let Some(argument) = parser.next().map_err(needless_value)? {
-            match argument {
-                lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => return alone(parser, "--help", Command::Help),
-                lexopt::Arg::Value(word) if url.is_none() => {
-                    let parsed = word.to_str().and_then(Url::parse);
-                    let parsed = parsed.filter(|url| self.any_target || url.target() == self.target);
-                    let path = if self.any_target { "[/PATH]" } else { "" };
-                    let wrong = || {
-                        UsageError(format!(
-                            "{name} {}: expected http://HOST[:PORT]{path}, HOST an address or localhost",
-                            word.display()
-                        ))
-                    };
-                    url = Some(parsed.ok_or_else(wrong)?);
-                }
-                lexopt::Arg::Value(word) => return Err(UsageError(format!("unexpected argument {}", word.display()))),
-                lexopt::Arg::Long(option) => return Err(UsageError(format!("{name} has no option --{option}"))),
-                lexopt::Arg::Short(letter) => return Err(UsageError(format!("{name} has no option -{letter}"))),
-            }
-        }
-        let variable = environment(OPTIONS[LISTEN].variable).filter(|value| !value.is_empty());
-        let listen = Given { option: &OPTIONS[LISTEN], flag: None, variable };
-        Ok((self.command)(match url {
-            Some(url) => url,
-            None => Url::of(listen.address()?, self.target),
-        }))
+    fn url(&self, given: &[u8]) -> Result<Url, UsageError> {
+        let url = str::from_utf8(given).ok().and_then(Url::parse);
+        url.filter(|url| self.any_target || url.target() == self.target).ok_or_else(|| {
+            let path = if self.any_target { "[/PATH]" } else { "" };
+            UsageError(format!(
+                "{} {}: expected http://HOST[:PORT]{path}, HOST an address or localhost",
+                self.name,
+                Lossy(given)
+            ))
+        })
     }
 }
 
-/// Where the value of an option comes from.
-struct Given<'g> {
+/// The value of an option, and where it comes from.
+struct Given {
     option: &'static Opt,
-    flag: Option<&'g OsStr>,
-    variable: Option<OsString>,
+    is_flag: bool,
+    value: &'static OsStr,
 }
 
-impl Given<'_> {
-    fn value(&self) -> &OsStr {
-        self.flag.or(self.variable.as_deref()).unwrap_or(OsStr::new(self.option.default))
+impl Given {
+    fn of(option: &'static Opt, flag: Option<&'static OsStr>, environment: Environment<'_>) -> Self {
+        let variable = || environment(&option.variable()).filter(|value| !value.is_empty());
+        let value = flag.or_else(variable).unwrap_or(OsStr::new(option.default));
+        Given { option, is_flag: flag.is_some(), value }
     }
 
     fn wrong(&self, expected: fmt::Arguments<'_>) -> UsageError {
-        let value = self.value().display();
-        UsageError(match self.flag {
-            Some(_) => format!("--{} {value}: expected {expected}", self.option.name),
-            None => format!("{}={value}: expected {expected}", self.option.variable),
+        let value = Lossy(self.value.as_bytes());
+        UsageError(match self.is_flag {
+            true => format!("--{} {value}: expected {expected}", self.option.name),
+            false => format!("{}={value}: expected {expected}", self.option.variable()),
         })
     }
 
-    fn number(&self, range: RangeInclusive<u32>) -> Result<u32, UsageError> {
-        let digits = self.value().to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number));
-        number.ok_or_else(|| self.wrong(format_args!("a number from {} to {}", range.start(), range.end())))
+    fn number(&self, least: u32, most: u32) -> Result<u32, UsageError> {
+        let number = decimal(self.value.as_bytes()).filter(|&number| number >= least.into() && number <= most.into());
+        let number = number.ok_or_else(|| self.wrong(format_args!("a number from {least} to {most}")));
+        number.map(|number| number as u32)
     }
 
-    fn address(&self) -> Result<SocketAddr, UsageError> {
-        let address = self.value().to_str().and_then(|text| text.parse().ok());
-        address.ok_or_else(|| {
-            self.wrong(format_args!("ADDR:PORT with an IPv4 address or an [IPv6] address, port 0 to 65535"))
-        })
-    }
-
-    fn path(&self) -> Result<Option<PathBuf>, UsageError> {
-        match self.value() {
-            path if !path.is_empty() => Ok(Some(path.into())),
-            _ if self.flag.is_some() => Err(self.wrong(format_args!("a path"))),
-            _ => Ok(None),
+    fn path(&self) -> Result<Option<&'static Path>, UsageError> {
+        match (self.value.is_empty(), self.is_flag) {
+            (true, true) => Err(self.wrong(format_args!("a path"))),
+            (empty, _) => Ok((!empty).then_some(Path::new(self.value))),
         }
     }
 
-    fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, UsageError> {
-        let found = choices.iter().find(|(name, _)| self.value() == *name).map(|&(_, choice)| choice);
-        found.ok_or_else(|| {
-            let names: Vec<_> = choices.iter().map(|&(name, _)| name).collect();
-            self.wrong(format_args!("one of {}", names.join(", ")))
-        })
+    /// Which one it is.
+    #[inline(never)]
+    fn one_of(&self, choices: &str) -> Result<u32, UsageError> {
+        let mut each = choices.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii_start);
+        let found = each.position(|choice| choice == self.value.as_bytes());
+        found.map(|index| index as u32).ok_or_else(|| self.wrong(format_args!("one of {choices}")))
     }
 }
 
@@ -327,7 +388,8 @@ Options; a flag wins over its environment variable, and that over the default:
 
 ",
     );
-    for Opt { name, value, variable, default, meaning } in &OPTIONS {
+    for option @ Opt { name, value, default, meaning, .. } in &OPTIONS {
+        let variable = option.variable();
         let default = if default.is_empty() { "none" } else { default };
         text.push_str(&format!("  --{name} {value}\n      {meaning}\n      [env: {variable}] [default: {default}]\n"));
     }

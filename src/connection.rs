@@ -430,6 +430,7 @@ impl Connection {
     }
 
     /// Uses a request head, if it is whole.
+    #[inline(never)]
     fn take_head(&mut self, input: &[u8], shared: &mut Shared<'_>, turn: &mut Turn<'_>) -> usize {
         let mut room = head::field_lines();
         let head = match head::parse(input, &mut room) {
@@ -517,6 +518,7 @@ impl Connection {
     }
 
     /// Uses bytes of the body.
+    #[inline(never)]
     fn take_body(&mut self, input: &[u8], shared: &mut Shared<'_>, turn: &mut Turn<'_>) -> usize {
         let (used, content) = match self.decoder.decode(input) {
             Ok(found) => found,
@@ -593,6 +595,7 @@ impl Connection {
     }
 
     /// A request whose head was never whole, or is refused.
+    #[inline(never)]
     fn unknown_request(&self) -> Request<'static> {
         let method = match self.begun {
             Begun::Unknown => "-",

@@ -157,8 +157,8 @@ impl<'s> Connections<'s> {
         let watch = self.shared.watch.as_mut().filter(|watch| watch.working_since.is_none())?;
         let open = &mut self.connections[..*self.used];
         let look = look || open.iter().any(Connection::wants_look);
-        let oldest = open.iter().filter(|connection| connection.to_store().is_some());
-        let oldest = oldest.min_by_key(|connection| (connection.since(), connection.number()));
+        let oldest = first(open.iter(), &|connection| connection.to_store().map(|_| (0, connection.since())));
+        let oldest = oldest.map(|id| &open[id]);
         // To store may take long, so looks come first; but they must not keep it waiting for ever.
         self.storing = match oldest {
             Some(connection) if !look || self.looked_last => {
@@ -218,9 +218,10 @@ impl<'s> Connections<'s> {
     pub fn release(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
         let watch = self.shared.watch.filter(|_| self.waiting > 0)?;
         let crowded = self.shared.snapshots.is_crowded();
-        let open = self.connections[..*self.used].iter().enumerate();
-        let released = open.filter(|(_, connection)| connection.can_go_on(&watch, crowded, turn.now));
-        let (.., id) = released.map(|(id, connection)| (connection.since(), connection.number(), id)).min()?;
+        let longest = |connection: &Connection| {
+            connection.can_go_on(&watch, crowded, turn.now).then_some((0, connection.since()))
+        };
+        let id = first(self.connections[..*self.used].iter(), &longest)?;
         self.connections[id].go_on(&mut self.inboxes[id], &mut self.shared, turn);
         self.settle(id);
         Some(id)
@@ -279,11 +280,7 @@ impl<'s> Connections<'s> {
             Phase::Idle | Phase::Head => Some(5),
             Phase::Store => Some(6),
         };
-        let open = open.enumerate();
-        // Of two that are alike to the millisecond, the one that came first goes.
-        let ranked =
-            open.filter_map(|(id, connection)| Some((rank(connection)?, connection.since(), connection.number(), id)));
-        ranked.min().map(|(.., id)| id)
+        first(open, &|connection| Some((rank(connection)?, connection.since())))
     }
 
     /// What connection `id` waits for.
@@ -386,9 +383,11 @@ impl<'s> Connections<'s> {
         if open.iter().any(|connection| connection.to_store().is_some()) {
             return None;
         }
-        let posting = open.iter().enumerate().filter(|(_, connection)| connection.has_body());
-        let ranked = posting.map(|(id, connection)| (connection.pace(turn.now), connection.number(), id));
-        let (.., id) = ranked.min()?;
+        let pace = |connection: &Connection| {
+            let (young, pace) = connection.pace(turn.now);
+            connection.has_body().then_some((young.into(), pace))
+        };
+        let id = first(open.iter(), &pace)?;
         self.connections[id].yield_body(&mut self.shared, turn);
         self.settle(id);
         Some(id)
@@ -428,6 +427,22 @@ impl<'s> Connections<'s> {
         }
         self.deadlines[id] = if connection.phase() == Phase::Closed { 0 } else { connection.deadline() };
     }
+}
+
+/// The connection of the lowest rank. Of two that are alike to the millisecond, it is the one that came first.
+fn first<'c>(
+    connections: impl Iterator<Item = &'c Connection>,
+    rank: &dyn Fn(&Connection) -> Option<(u8, u64)>,
+) -> Option<usize> {
+    let mut first = None;
+    for (id, connection) in connections.enumerate() {
+        let Some((rank, time)) = rank(connection) else { continue };
+        let place = (rank, time, connection.number());
+        if first.is_none_or(|(before, _)| place < before) {
+            first = Some((place, id));
+        }
+    }
+    first.map(|(_, id)| id)
 }
 
 #[cfg(test)]

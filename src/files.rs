@@ -3,7 +3,7 @@
 //! Everything in the state directory is opened relative to it, by a name of our own, and no symbolic link is followed. The
 //! directory is opened anew for each change: one that was removed and is there again is another one.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -13,7 +13,9 @@ use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Sta
 use rustix::io::{self, Errno};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::clock::pause;
 use crate::store::{Disk, Fault, Name, Stamp};
+use crate::text::hex;
 
 const STATUS: &CStr = c"status.json";
 const SEEDS_SEEN: &CStr = c"seeds-seen";
@@ -35,16 +37,16 @@ const DIRECTORY_MODE: u32 = 0o750;
 /// The files of one server.
 #[derive(Debug)]
 pub struct Files {
-    directory: CString,
+    directory: &'static CStr,
     /// `directory/status.json`
-    status: CString,
+    status: &'static CStr,
     /// `directory/seeds-seen`
-    seeds_seen: CString,
+    seeds_seen: &'static CStr,
     /// `directory/.lock`, for where the directory itself cannot be locked.
-    lock: CString,
-    seed: CString,
-    seed_directory: CString,
-    temporary: CString,
+    lock: &'static CStr,
+    seed: &'static CStr,
+    seed_directory: &'static CStr,
+    temporary: &'static CStr,
     /// As long as a change is under way.
     opened: Option<OwnedFd>,
     /// The temporary file, as long as it is written.
@@ -57,26 +59,28 @@ pub struct Files {
 impl Files {
     /// The state is in `directory`, the seed is `seed`, as far as there is either. Nothing is looked at yet.
     pub fn new(directory: Option<&Path>, seed: Option<&Path>) -> Self {
-        let path = |path: Option<&Path>| c_string(path.unwrap_or(Path::new("")).as_os_str());
-        let within = |name: &CStr| directory.map(|directory| directory.join(OsStr::from_bytes(name.to_bytes())));
-        let (status, seeds_seen, lock) = (within(STATUS), within(SEEDS_SEEN), within(LOCK));
-        let seed_directory = seed.and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        });
+        let [directory, seed] = [directory, seed].map(|path| path.unwrap_or(Path::new("")).as_os_str().as_bytes());
+        let within = |name: &CStr| match directory {
+            [] => c"",
+            directory => c_string(&[directory, b"/", name.to_bytes()]),
+        };
+        let seed_directory = match seed.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => &seed[..=slash],
+            None => b".",
+        };
         let mut random = [0; 8];
         // Without randomness the process has a number at least.
         let _ = getrandom(&mut random, GetRandomFlags::NONBLOCK);
         let number = u64::from_ne_bytes(random) ^ u64::from(std::process::id());
         let [begin, end] = TEMPORARY;
         Files {
-            directory: path(directory),
-            status: path(status.as_deref()),
-            seeds_seen: path(seeds_seen.as_deref()),
-            lock: path(lock.as_deref()),
-            seed: path(seed),
-            seed_directory: path(seed_directory),
-            temporary: c_string(OsStr::new(&format!("{begin}{number:016x}{end}"))),
+            directory: c_string(&[directory]),
+            status: within(STATUS),
+            seeds_seen: within(SEEDS_SEEN),
+            lock: within(LOCK),
+            seed: c_string(&[seed]),
+            seed_directory: c_string(&[seed_directory]),
+            temporary: c_string(&[begin.as_bytes(), &hex(number), end.as_bytes()]),
             opened: None,
             file: None,
             exists: false,
@@ -87,11 +91,11 @@ impl Files {
     /// When the seed's name was made to lead to another file, which may have been there before. It is a symbolic link then;
     /// or it leads through one beside it, as those do that kubelet makes, and to replace that one changes the directory.
     fn led_elsewhere(&self) -> Result<i64, Fault> {
-        let link = fs::statat(CWD, &self.seed, AtFlags::SYMLINK_NOFOLLOW).map_err(fault)?;
+        let link = fs::statat(CWD, self.seed, AtFlags::SYMLINK_NOFOLLOW).map_err(fault)?;
         if FileType::from_raw_mode(link.st_mode) != FileType::Symlink {
             return Ok(0);
         }
-        let directory = fs::statat(CWD, &self.seed_directory, AtFlags::empty()).map_err(fault)?;
+        let directory = fs::statat(CWD, self.seed_directory, AtFlags::empty()).map_err(fault)?;
         Ok(stamp(&link).changed.max(stamp(&directory).modified))
     }
 
@@ -127,9 +131,9 @@ impl Disk for Files {
             return;
         }
         // NFS locks only what is open for writing, which no directory ever is.
-        let locked = lock(fs::openat(CWD, &self.directory, DIRECTORY, Mode::empty())).or_else(|_| {
+        let locked = lock(fs::openat(CWD, self.directory, DIRECTORY, Mode::empty())).or_else(|_| {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            lock(fs::openat(CWD, &self.lock, flags, Mode::from_raw_mode(MODE)))
+            lock(fs::openat(CWD, self.lock, flags, Mode::from_raw_mode(MODE)))
         });
         // To close it is to unlock it.
         self.locked = locked.ok();
@@ -145,10 +149,10 @@ impl Disk for Files {
 
     fn stat(&mut self, name: Name) -> Result<Stamp, Fault> {
         let (path, flags) = match name {
-            Name::Seed => (&self.seed, AtFlags::empty()),
-            Name::Directory => (&self.directory, AtFlags::empty()),
-            Name::Status => (&self.status, AtFlags::SYMLINK_NOFOLLOW),
-            Name::SeedsSeen => (&self.seeds_seen, AtFlags::SYMLINK_NOFOLLOW),
+            Name::Seed => (self.seed, AtFlags::empty()),
+            Name::Directory => (self.directory, AtFlags::empty()),
+            Name::Status => (self.status, AtFlags::SYMLINK_NOFOLLOW),
+            Name::SeedsSeen => (self.seeds_seen, AtFlags::SYMLINK_NOFOLLOW),
         };
         let stat = fs::statat(CWD, path, flags).map_err(fault)?;
         match name {
@@ -163,10 +167,10 @@ impl Disk for Files {
         // To open a pipe would be to wait for somebody.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match name {
-            Name::Seed => fs::openat(CWD, &self.seed, flags, Mode::empty()),
+            Name::Seed => fs::openat(CWD, self.seed, flags, Mode::empty()),
             Name::Directory => Err(Errno::ISDIR),
             Name::Status | Name::SeedsSeen => {
-                let directory = fs::openat(CWD, &self.directory, DIRECTORY, Mode::empty()).map_err(fault)?;
+                let directory = fs::openat(CWD, self.directory, DIRECTORY, Mode::empty()).map_err(fault)?;
                 fs::openat(&directory, own_name(name), flags | OFlags::NOFOLLOW, Mode::empty())
             }
         };
@@ -187,8 +191,7 @@ impl Disk for Files {
                 Ok(bytes) => {
                     let size = into.len() + bytes;
                     if size > limit || into.extend_from_slice(&buffer[..bytes]).is_err() {
-                        // Unless it grows while it is read, what the file system says of its size is more.
-                        return Err(Fault::TooLarge(found.size.max(size as u64)));
+                        return Err(Fault::TooLarge);
                     }
                 }
                 Err(Errno::INTR) => {}
@@ -198,18 +201,18 @@ impl Disk for Files {
     }
 
     fn open_directory(&mut self) -> Result<(), Fault> {
-        self.opened = Some(fs::openat(CWD, &self.directory, DIRECTORY, Mode::empty()).map_err(fault)?);
+        self.opened = Some(fs::openat(CWD, self.directory, DIRECTORY, Mode::empty()).map_err(fault)?);
         Ok(())
     }
 
     fn create(&mut self) -> Result<(), Fault> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = |files: &Self| -> Result<_, Fault> {
-            Ok(fs::openat(files.opened()?, &files.temporary, flags, Mode::from_raw_mode(MODE)))
+            Ok(fs::openat(files.opened()?, files.temporary, flags, Mode::from_raw_mode(MODE)))
         };
         let mut file = create(self)?;
         if matches!(file, Err(Errno::EXIST)) {
-            fs::unlinkat(self.opened()?, &self.temporary, AtFlags::empty()).map_err(fault)?;
+            fs::unlinkat(self.opened()?, self.temporary, AtFlags::empty()).map_err(fault)?;
             file = create(self)?;
         }
         let file = file.map_err(fault)?;
@@ -240,7 +243,7 @@ impl Disk for Files {
 
     fn rename(&mut self, to: Name) -> Result<Stamp, Fault> {
         let directory = self.opened()?;
-        fs::renameat(directory, &self.temporary, directory, own_name(to)).map_err(fault)?;
+        fs::renameat(directory, self.temporary, directory, own_name(to)).map_err(fault)?;
         self.exists = false;
         // Of the file and not of the name, which somebody else may have given to another one already. Where that cannot be
         // had, the next look reads the file.
@@ -261,7 +264,7 @@ impl Disk for Files {
             && self.exists
         {
             // The next one removes it, or the next start.
-            let _ = fs::unlinkat(directory, &self.temporary, AtFlags::empty());
+            let _ = fs::unlinkat(directory, self.temporary, AtFlags::empty());
         }
         self.exists = false;
     }
@@ -284,9 +287,9 @@ impl Disk for Files {
     fn prepare(&mut self) -> Result<(), Fault> {
         let mode = Mode::from_raw_mode(DIRECTORY_MODE);
         // Where it fails, the directory may be there all the same: to open it tells.
-        if fs::mkdirat(CWD, &self.directory, mode).is_ok() {
+        if fs::mkdirat(CWD, self.directory, mode).is_ok() {
             // The umask may have taken more away.
-            let _ = fs::chmod(&self.directory, mode);
+            let _ = fs::chmod(self.directory, mode);
         }
         self.lock();
         let result = self.clean();
@@ -301,7 +304,7 @@ fn lock(opened: io::Result<OwnedFd>) -> io::Result<OwnedFd> {
     let begun = Instant::now();
     loop {
         match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) if begun.elapsed() < LOCK_PATIENCE => pause(LOCK_PAUSE),
             Ok(()) | Err(Errno::WOULDBLOCK) => return Ok(file),
             Err(error) => return Err(error),
         }
@@ -315,9 +318,12 @@ fn own_name(name: Name) -> &'static CStr {
     if name == Name::SeedsSeen { SEEDS_SEEN } else { STATUS }
 }
 
-fn c_string(text: &OsStr) -> CString {
-    // A path from the command line or the environment has no zero in it.
-    CString::new(text.as_bytes()).unwrap_or_default()
+/// It is kept as long as the process runs.
+fn c_string(parts: &[&[u8]]) -> &'static CStr {
+    let mut text = parts.concat();
+    // A path from the command line or the environment has no zero in it, or it would end there.
+    text.push(0);
+    CStr::from_bytes_until_nul(text.leak()).unwrap_or_default()
 }
 
 fn fault(error: Errno) -> Fault {
@@ -331,6 +337,7 @@ fn regular(stat: &Stat) -> Result<Stamp, Fault> {
     }
 }
 
+#[inline(never)]
 fn stamp(stat: &Stat) -> Stamp {
     let time = |seconds: i64, nanoseconds: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
     Stamp {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, Url};
+use crate::client::{Client, Url, failed};
+use crate::text::Lossy;
 
 /// How long the whole check may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,15 +16,17 @@ const CONTENT_SHOWN: usize = 400;
 /// # Errors
 /// A sentence that says why the answer is not a 200; what the other server sent is raw in it.
 pub fn check(url: &Url) -> Result<(), String> {
-    let mut client = Client::connect(url, Instant::now() + TIMEOUT).map_err(|error| format!("{url}: {error}"))?;
+    let mut client = Client::new(url, Instant::now() + TIMEOUT);
     match client.ask("GET", url.target(), "Connection: close\r\n", b"") {
-        Ok(head) if head.is_ok() => Ok(()),
-        Ok(head) => {
+        Ok(true) => Ok(()),
+        Ok(false) => {
             // What it says is worth a look, but not a failure of its own.
-            let content = client.content(&head).unwrap_or_default();
-            let said = String::from_utf8_lossy(&content[..content.len().min(CONTENT_SHOWN)]);
-            Err(format!("{url}: {head} {said}").trim_ascii_end().to_owned())
+            let content = client.content().unwrap_or_default();
+            let said = Lossy(&content[..content.len().min(CONTENT_SHOWN)]);
+            let mut reason = failed(url, &format_args!("{} {said}", client.status_line()));
+            reason.truncate(reason.trim_ascii_end().len());
+            Err(reason)
         }
-        Err(error) => Err(format!("{url}: {error}")),
+        Err(error) => Err(failed(url, &error)),
     }
 }

@@ -5,6 +5,8 @@
 
 use core::fmt;
 
+use crate::text::show_hex;
+
 /// How deep arrays and objects may nest; RFC 8259 §9 leaves the limit to the implementation. One bit a level has to
 /// fit a `u64`.
 pub const DEPTH_MAX: u32 = 64;
@@ -112,10 +114,7 @@ pub fn check(text: &[u8]) -> Result<(), Error> {
 
 /// Whether the UTF-8 of a whole character stands at the front.
 fn begins_with_character(bytes: &[u8]) -> bool {
-    match core::str::from_utf8(&bytes[..bytes.len().min(4)]) {
-        Ok(_) => true,
-        Err(error) => error.valid_up_to() > 0,
-    }
+    core::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len) > 0
 }
 
 /// The nesting around a place: how many levels, and for each whether it is an object.
@@ -127,7 +126,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    #[inline(always)]
+    #[inline]
     fn enter(&mut self, object: bool) -> Result<(), Fault> {
         if self.depth == DEPTH_MAX {
             return Err(Fault::Depth);
@@ -137,19 +136,19 @@ impl Nesting {
         Ok(())
     }
 
-    #[inline(always)]
+    #[inline]
     fn leave(&mut self) {
         self.depth -= 1;
         self.objects >>= 1;
     }
 
-    #[inline(always)]
+    #[inline]
     fn in_object(&self) -> bool {
         self.objects & 1 == 1
     }
 
     /// What ends the innermost level.
-    #[inline(always)]
+    #[inline]
     fn end(&self) -> u8 {
         if self.in_object() { b'}' } else { b']' }
     }
@@ -174,7 +173,7 @@ impl Judge<'_> {
     }
 
     /// Takes `byte`, or nothing.
-    #[inline(always)]
+    #[inline]
     fn take(&mut self, byte: u8) -> bool {
         match self.rest {
             [first, behind @ ..] if *first == byte => {
@@ -185,7 +184,7 @@ impl Judge<'_> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn blanks(&mut self) {
         if let [0..=b' ', ..] = self.rest {
             self.rest = behind_blanks(self.rest);
@@ -194,7 +193,7 @@ impl Judge<'_> {
 
     /// One value with all that is in it. Each turn of the outer loop takes a member name, a scalar or the beginning of
     /// an array or object; the inner one closes what ends behind it.
-    #[inline(always)]
+    #[inline]
     fn value(&mut self) -> Result<(), Fault> {
         let mut nesting = Nesting::default();
         let mut name_is_due = false;
@@ -247,7 +246,7 @@ impl Judge<'_> {
     }
 
     /// The rest of a string, behind its opening quote.
-    #[inline(always)]
+    #[inline]
     fn string(&mut self) -> Result<(), Fault> {
         if self.take(b'"') {
             return Ok(());
@@ -272,7 +271,7 @@ impl Judge<'_> {
     }
 
     /// Passes over all up to a quote, a backslash, a control character, something beyond ASCII, or the end.
-    #[inline(always)]
+    #[inline]
     fn plain(&mut self) {
         let mut is_short = true;
         while let Some((eight, behind)) = self.rest.split_first_chunk() {
@@ -294,7 +293,7 @@ impl Judge<'_> {
     }
 
     /// Passes over the same, as long as there are sixteen bytes of it.
-    #[inline(always)]
+    #[inline]
     fn long_plain(&mut self) {
         while let Some((sixteen, behind)) = self.rest.split_first_chunk() {
             let sixteen = u128::from_le_bytes(*sixteen);
@@ -306,7 +305,7 @@ impl Judge<'_> {
     }
 
     /// Takes characters beyond ASCII, by the table of RFC 3629 §4.
-    #[inline(always)]
+    #[inline]
     fn beyond_ascii(&mut self) -> Result<(), Fault> {
         loop {
             // Only at the end of a text there are fewer than four bytes, and there zeros are as wrong as their absence.
@@ -340,17 +339,16 @@ impl Judge<'_> {
     }
 
     /// The rest of an escape, behind its backslash (RFC 8259 §7).
-    #[inline(always)]
+    #[inline]
     fn escape(&mut self) -> Result<(), Fault> {
         match self.rest {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => self.rest = behind,
             [b'u', behind @ ..] => {
                 self.rest = behind;
-                match behind.split_first_chunk() {
-                    Some((digits, behind)) if are_hexadecimal(digits) => self.rest = behind,
-                    _ => {
-                        self.rest = behind_those(behind, u8::is_ascii_hexdigit);
-                        return Err(Fault::UnicodeEscape);
+                for _ in 0..4 {
+                    match self.rest {
+                        [digit, behind @ ..] if digit.is_ascii_hexdigit() => self.rest = behind,
+                        _ => return Err(Fault::UnicodeEscape),
                     }
                 }
             }
@@ -360,7 +358,7 @@ impl Judge<'_> {
     }
 
     /// A number (RFC 8259 §6).
-    #[inline(always)]
+    #[inline]
     fn number(&mut self) -> Result<(), Fault> {
         self.take(b'-');
         if self.take(b'0') {
@@ -383,19 +381,10 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Digits, one at least. They are not taken one by one because nobody can foresee how many there are, the processor
-    /// neither.
-    #[inline(always)]
+    /// Digits, one at least.
+    #[inline]
     fn digits(&mut self) -> Result<(), Fault> {
         let [b'0'..=b'9', ..] = self.rest else { return Err(Fault::Digit) };
-        while let Some((eight, behind)) = self.rest.split_first_chunk() {
-            let others = no_digits(u64::from_le_bytes(*eight));
-            if others != 0 {
-                self.rest = &self.rest[(others.trailing_zeros() / 8) as usize..];
-                return Ok(());
-            }
-            self.rest = behind;
-        }
         while let [b'0'..=b'9', behind @ ..] = self.rest {
             self.rest = behind;
         }
@@ -403,33 +392,21 @@ impl Judge<'_> {
     }
 
     /// `true`, `false` or `null`, for nothing else is left that could be a value.
-    #[inline(always)]
+    #[inline]
     fn literal(&mut self) -> Result<(), Fault> {
-        match self.rest {
-            [b't', b'r', b'u', b'e', behind @ ..]
-            | [b'n', b'u', b'l', b'l', behind @ ..]
-            | [b'f', b'a', b'l', b's', b'e', behind @ ..] => {
-                self.rest = behind;
-                return Ok(());
-            }
-            _ => {}
-        }
-        let word: &[u8] = match self.rest {
+        let mut due: &[u8] = match self.rest {
             [b't', ..] => b"true",
             [b'f', ..] => b"false",
             [b'n', ..] => b"null",
             _ => return Err(Fault::Value),
         };
-        let mut due = word.iter();
-        self.rest = behind_those(self.rest, |found| due.next() == Some(found));
-        Err(Fault::Literal)
+        while let ([letter, others @ ..], [first, behind @ ..]) = (due, self.rest)
+            && letter == first
+        {
+            (due, self.rest) = (others, behind);
+        }
+        if due.is_empty() { Ok(()) } else { Err(Fault::Literal) }
     }
-}
-
-/// Whether all are hexadecimal digits, without a branch for each.
-#[inline(always)]
-fn are_hexadecimal(digits: &[u8; 4]) -> bool {
-    digits.iter().fold(true, |all, digit| all & digit.is_ascii_hexdigit())
 }
 
 const ONES: u64 = u64::MAX / 0xFF;
@@ -437,32 +414,13 @@ const HIGHS: u64 = ONES * 0x80;
 
 /// The high bits of those of eight bytes that a string is not just passed over at: quotes, backslashes, control
 /// characters and all beyond ASCII. Only the first one is right for sure.
-#[inline(always)]
+#[inline]
 fn stops(eight: u64) -> u64 {
     // What is taken from a byte below it turns its high bit up. The borrow can only spoil what stands behind. With the
     // quote in the place of the space, all below 0x21 is one of the two.
     let control_or_quote = (eight ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslash = (eight ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
     (control_or_quote | backslash | eight) & HIGHS
-}
-
-/// The high bits of those of eight bytes that are no digits. Only the first one is right for sure.
-#[inline(always)]
-fn no_digits(eight: u64) -> u64 {
-    // Digits are 0 to 9 behind the first step, and all else is more.
-    let values = eight ^ (ONES * u64::from(b'0'));
-    (values.wrapping_add(ONES * 0x76) | values) & HIGHS
-}
-
-/// What follows the bytes at the front that are such: where something is wrong, and time does not matter.
-#[cold]
-fn behind_those(mut rest: &[u8], mut such: impl FnMut(&u8) -> bool) -> &[u8] {
-    while let Some((first, behind)) = rest.split_first()
-        && such(first)
-    {
-        rest = behind;
-    }
-    rest
 }
 
 /// What follows the blanks at the front.
@@ -546,16 +504,13 @@ impl Iterator for Unescape<'_> {
 ///
 /// # Errors
 /// Those of `out`.
-pub fn escape(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -> fmt::Result {
-    for character in characters {
+pub fn escape(out: &mut impl fmt::Write, mut characters: impl Iterator<Item = char>) -> fmt::Result {
+    characters.try_for_each(|character| {
         if matches!(character, '"' | '\\') {
             out.write_char('\\')?;
-            out.write_char(character)?;
-        } else {
-            show(out, core::iter::once(character))?;
         }
-    }
-    Ok(())
+        show_one(out, character)
+    })
 }
 
 /// Writes `characters` for people, with escapes in the place of what could deceive who reads a terminal or a log:
@@ -564,37 +519,40 @@ pub fn escape(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>)
 ///
 /// # Errors
 /// Those of `out`.
-pub fn show(out: &mut impl fmt::Write, characters: impl Iterator<Item = char>) -> fmt::Result {
-    for character in characters {
-        match character {
-            '\n' => out.write_str("\\n")?,
-            '\r' => out.write_str("\\r")?,
-            '\t' => out.write_str("\\t")?,
-            '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}' => {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(out, "\\u{unit:04x}")?;
-                }
+pub fn show(out: &mut impl fmt::Write, mut characters: impl Iterator<Item = char>) -> fmt::Result {
+    characters.try_for_each(|character| show_one(out, character))
+}
+
+fn show_one(out: &mut dyn fmt::Write, character: char) -> fmt::Result {
+    match character {
+        '\n' => out.write_str("\\n")?,
+        '\r' => out.write_str("\\r")?,
+        '\t' => out.write_str("\\t")?,
+        '\0'..='\u{1f}'
+        | '\u{7f}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{34f}'
+        | '\u{61c}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}'
+        | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}' => {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.write_str("\\u")?;
+                show_hex(out, *unit, 4)?;
             }
-            _ => out.write_char(character)?,
         }
+        _ => out.write_char(character)?,
     }
     Ok(())
 }

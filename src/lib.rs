@@ -8,10 +8,12 @@
 //!
 //! | floor | module | what it knows |
 //! | --- | --- | --- |
-//! | 6 | `main.rs` | start and exit codes |
+//! | 7 | `main.rs` | the process, as the standard library has it |
+//! | 6 | `program` | what is done, and exit codes |
 //! | 5 | `server` | sockets and signals: moves bytes between `mio` and the core |
 //! | 5 | `files`, `worker` | files, and the thread that waits for them so that the server does not |
 //! | 5 | `config`, `clock`, `log` | options, clocks, standard error |
+//! | 5 | `ground` | what the process gives: signals and threads |
 //! | 5 | `client`, `healthcheck`, `roundtrip` | asking another server, how it is and whether it takes a post |
 //! | 4 | [`connections`] | all connections: capacity, the nearest deadline, who goes when there are too many |
 //! | 4 | [`connection`] | one connection: what is buffered, what is owed, what happens next and by when |
@@ -21,7 +23,7 @@
 //! | 3 | [`store`] | where a status is kept, and what wins when: the order of steps that `files` does |
 //! | 2 | [`snapshot`] | the slots that hold statuses, and who pins them |
 //! | 2 | [`status`] | what is accepted as a status, and its known fields |
-//! | 1 | [`json`], [`http`] | one syntax each |
+//! | 1 | [`json`], [`http`], [`text`] | one syntax each |
 
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
@@ -37,6 +39,7 @@ pub mod routes;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod text;
 
 #[cfg(feature = "std")]
 pub mod client;
@@ -47,9 +50,13 @@ pub mod config;
 #[cfg(feature = "std")]
 pub mod files;
 #[cfg(feature = "std")]
+pub mod ground;
+#[cfg(feature = "std")]
 pub mod healthcheck;
 #[cfg(feature = "std")]
 pub mod log;
+#[cfg(feature = "std")]
+pub mod program;
 #[cfg(feature = "std")]
 pub mod roundtrip;
 #[cfg(feature = "std")]

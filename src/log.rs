@@ -4,13 +4,17 @@
 //! can neither forge a line nor speak to a terminal. An error while writing is nobody's to hear.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::iter;
+
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use rustix::stdio::stderr;
 
 use crate::clock::rfc3339;
 use crate::event::{Event, Journal};
 use crate::http::response::Date;
 use crate::json::{Unescape, escape};
+use crate::text::Address;
 
 /// The most characters of a value that are shown.
 const VALUE_MAX: usize = 200;
@@ -65,21 +69,21 @@ impl Log {
 
     /// Logs what went wrong with the server.
     pub fn error(&self, message: fmt::Arguments<'_>) {
-        self.write(Level::Error, message, |_| Ok(()));
+        self.write(Level::Error, message, &|_| Ok(()));
     }
 
     /// Logs what an operator should know.
     pub fn info(&self, message: fmt::Arguments<'_>) {
-        self.write(Level::Info, message, |_| Ok(()));
+        self.write(Level::Info, message, &|_| Ok(()));
     }
 
-    fn write(&self, level: Level, message: fmt::Arguments<'_>, fields: impl FnOnce(&mut Line) -> fmt::Result) {
+    fn write(&self, level: Level, message: fmt::Arguments<'_>, fields: &dyn Fn(&mut Line) -> fmt::Result) {
         if level > self.level {
             return;
         }
         let mut line = Line { text: heapless::String::new(), format: self.format };
         if line.begin(&self.date, level, message).and_then(|()| fields(&mut line)).and_then(|()| line.end()).is_ok() {
-            let _ = std::io::stderr().write_all(line.text.as_bytes());
+            write(stderr(), &line.text);
         }
     }
 }
@@ -88,8 +92,8 @@ impl Journal for Log {
     fn record(&mut self, event: Event<'_>) {
         match event {
             Event::Accepted { peer, bytes, sync_status } => {
-                self.write(Level::Info, format_args!("accepted status"), |line| {
-                    line.plain("peer", &peer)?;
+                self.write(Level::Info, format_args!("accepted status"), &|line| {
+                    line.plain("peer", &Address(peer))?;
                     line.number("bytes", bytes as u64)?;
                     match sync_status {
                         Some(raw) => line.value("sync_status", Unescape::new(raw)),
@@ -98,22 +102,34 @@ impl Journal for Log {
                 });
             }
             Event::Refused { peer, code, bytes, reason } => {
-                self.write(Level::Info, format_args!("refused status"), |line| {
-                    line.plain("peer", &peer)?;
+                self.write(Level::Info, format_args!("refused status"), &|line| {
+                    line.plain("peer", &Address(peer))?;
                     line.number("code", code.number().into())?;
                     line.number("bytes", bytes)?;
                     line.plain("reason", reason)
                 });
             }
             Event::Answered { peer, method, target, code, bytes } => {
-                self.write(Level::Access, format_args!("request"), |line| {
-                    line.plain("peer", &peer)?;
+                self.write(Level::Access, format_args!("request"), &|line| {
+                    line.plain("peer", &Address(peer))?;
                     line.value("method", method.chars())?;
                     line.value("target", target.chars())?;
                     line.number("code", code.number().into())?;
                     line.number("bytes", bytes as u64)
                 });
             }
+        }
+    }
+}
+
+/// Writes all of `text`, if anybody takes it: nobody is left to tell when the reader of a pipe is gone.
+pub fn write(to: BorrowedFd<'_>, text: &str) {
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(to, rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::INTR) => {}
+            Err(_) => return,
         }
     }
 }

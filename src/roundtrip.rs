@@ -5,10 +5,11 @@
 //! and yet a server that takes no post is found out.
 
 use std::fmt::Display;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, Url};
+use crate::client::{Client, Url, failed};
+use crate::clock::pause;
+use crate::text::Lossy;
 
 /// How long all of it may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -25,22 +26,18 @@ const STATUS: &str = "/status.json";
 /// A sentence that says what was not as it should be; what the other server sent is raw in it.
 pub fn run(url: &Url) -> Result<usize, String> {
     let deadline = Instant::now() + TIMEOUT;
-    let mut client = loop {
-        match Client::connect(url, deadline) {
-            Ok(client) => break client,
-            Err(_) if Instant::now() + PAUSE < deadline => sleep(PAUSE),
-            Err(error) => return Err(format!("{url}: {error}")),
+    let mut client = Client::new(url, deadline);
+    while let Err(error) = client.connect() {
+        if Instant::now() + PAUSE >= deadline {
+            return Err(failed(url, &error));
         }
-    };
+        pause(PAUSE);
+    }
     let mut ask = |method: &str, target: &str, fields: &str, sent: &[u8]| {
-        let failed = |reason: &dyn Display| format!("{method} {}: {reason}", url.with_target(target));
-        let head = client.ask(method, target, fields, sent).map_err(|error| failed(&error))?;
-        let content = client.content(&head).map_err(|error| failed(&error))?;
-        if head.is_ok() {
-            Ok(content)
-        } else {
-            Err(failed(&format_args!("{head}: {}", String::from_utf8_lossy(&content))))
-        }
+        let failed = |reason: &dyn Display| format!("{method} http://{}{target}: {reason}", url.authority());
+        let is_ok = client.ask(method, target, fields, sent).map_err(|error| failed(&error))?;
+        let content = client.content().map_err(|error| failed(&error))?;
+        if is_ok { Ok(content) } else { Err(failed(&format_args!("{}: {}", client.status_line(), Lossy(&content)))) }
     };
     let original = ask("GET", STATUS, "", b"")?;
     for status in [&with_other_end(&original), &original] {
@@ -48,8 +45,8 @@ pub fn run(url: &Url) -> Result<usize, String> {
         ask("POST", "/api/status", &fields, status)?;
         if ask("GET", STATUS, "", b"")? != *status {
             return Err(format!(
-                "GET {}: not what was just posted; does somebody else post too?",
-                url.with_target(STATUS)
+                "GET http://{}{STATUS}: not what was just posted; does somebody else post too?",
+                url.authority()
             ));
         }
     }
@@ -58,8 +55,9 @@ pub fn run(url: &Url) -> Result<usize, String> {
 
 /// The same JSON text in other bytes.
 fn with_other_end(status: &[u8]) -> Vec<u8> {
-    match status.strip_suffix(b"\n") {
-        Some(without) => without.to_vec(),
-        None => [status, b"\n"].concat(),
+    let mut other = status.to_vec();
+    if other.pop_if(|last| *last == b'\n').is_none() {
+        other.push(b'\n');
     }
+    other
 }

@@ -8,6 +8,7 @@ use crate::http::response::Code;
 use crate::snapshot::ETag;
 use crate::status::Refusal;
 use crate::store::Trouble;
+use crate::text::same_word;
 
 /// The path that statuses are posted to.
 pub const POST_PATH: &str = "/api/status";
@@ -157,7 +158,30 @@ pub struct Situation<'s> {
 
 /// Whether the answer to the request with this head depends on files that somebody else may have changed.
 pub fn depends_on_files(head: &Head<'_, '_>) -> bool {
-    matches!(head.method, Method::Get | Method::Head) && matches!(head.path, "/status.json" | "/ready")
+    matches!(head.method, Method::Get | Method::Head)
+        && matches!(resource(head.path), Some(Resource::Status | Resource::Ready))
+}
+
+/// What a path stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resource {
+    Status,
+    Health,
+    Ready,
+    Post,
+    /// The server as a whole (RFC 9110 §9.3.7).
+    Server,
+}
+
+fn resource(path: &str) -> Option<Resource> {
+    Some(match path {
+        "/status.json" => Resource::Status,
+        "/health" => Resource::Health,
+        "/ready" => Resource::Ready,
+        POST_PATH => Resource::Post,
+        "*" => Resource::Server,
+        _ => return None,
+    })
 }
 
 /// The answer to the request with this head.
@@ -165,21 +189,20 @@ pub fn depends_on_files(head: &Head<'_, '_>) -> bool {
 /// # Errors
 /// Why there is none; none of the body has been looked at by then.
 pub fn route(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<Answer, Problem> {
-    let allow = match head.path {
-        "/status.json" | "/health" | "/ready" => READ,
-        POST_PATH => WRITE,
-        // It asks about the server as a whole (RFC 9110 §9.3.7).
-        "*" => EITHER,
-        _ => return Err(Problem::NotFound),
+    let resource = resource(head.path).ok_or(Problem::NotFound)?;
+    let allow = match resource {
+        Resource::Status | Resource::Health | Resource::Ready => READ,
+        Resource::Post => WRITE,
+        Resource::Server => EITHER,
     };
-    let content = match (head.path, head.method) {
+    let content = match (resource, head.method) {
         (_, Method::Options) => Content::Options(allow),
-        (POST_PATH, Method::Post) => return may_post(head, situation).map(|()| Answer::TakeStatus),
-        ("/status.json", Method::Get | Method::Head) if has_already(head, situation.etag) => Content::NotModified,
-        ("/status.json", Method::Get | Method::Head) => Content::Status,
-        ("/health", Method::Get | Method::Head) => Content::Text(br#"{"status":"ok"}"#),
-        ("/ready", Method::Get | Method::Head) if situation.shutting_down => return Err(Problem::ShuttingDown),
-        ("/ready", Method::Get | Method::Head) => match situation.trouble {
+        (Resource::Post, Method::Post) => return may_post(head, situation).map(|()| Answer::TakeStatus),
+        (Resource::Status, Method::Get | Method::Head) if has_already(head, situation.etag) => Content::NotModified,
+        (Resource::Status, Method::Get | Method::Head) => Content::Status,
+        (Resource::Health, Method::Get | Method::Head) => Content::Text(br#"{"status":"ok"}"#),
+        (Resource::Ready, Method::Get | Method::Head) if situation.shutting_down => return Err(Problem::ShuttingDown),
+        (Resource::Ready, Method::Get | Method::Head) => match situation.trouble {
             Some(trouble) => return Err(Problem::NotReady(trouble)),
             None => Content::Text(br#"{"status":"ready"}"#),
         },
@@ -195,7 +218,7 @@ fn may_post(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<(), Proble
         (Some(media_type), None) if is_json(media_type) => {}
         _ => return Err(Problem::MediaType),
     }
-    if head.values("content-encoding").flat_map(list).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+    if head.values("content-encoding").flat_map(list).any(|coding| !same_word(coding, b"identity")) {
         return Err(Problem::ContentCoding);
     }
     match head.body {
@@ -212,10 +235,10 @@ fn is_json(media_type: &[u8]) -> bool {
     let Some((kind, subtype)) = essence.split_at_checked(b"application/".len()) else { return false };
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(byte);
     let suffix = subtype.len().checked_sub(b"+json".len()).map(|at| &subtype[at..]);
-    kind.eq_ignore_ascii_case(b"application/")
+    same_word(kind, b"application/")
         && subtype.iter().all(is_token)
-        && (subtype.eq_ignore_ascii_case(b"json")
-            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json") && subtype.len() > suffix.len()))
+        && (same_word(subtype, b"json")
+            || suffix.is_some_and(|suffix| same_word(suffix, b"+json") && subtype.len() > suffix.len()))
 }
 
 /// Whether `If-None-Match` names the current status (RFC 9110 §13.1.2, weak comparison).

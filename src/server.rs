@@ -5,34 +5,36 @@
 //! costs three system calls: wait, receive, send.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname, recv};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 
+use crate::client::socket_for;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::{Next, Turn};
 use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
+use crate::ground::{Ground, HANG_UP, STOP};
 use crate::http::head::HEAD_MAX;
 use crate::http::response::RESPONSE_MAX;
 use crate::log::Log;
-use crate::store::Trouble;
+use crate::store::{Fault, Trouble};
+use crate::text::Address;
 use crate::worker::{Places, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
-const SIGNALS: Token = Token(CONNECTIONS_CAPACITY + 1);
-const WORKER: Token = Token(CONNECTIONS_CAPACITY + 2);
+const WAKE: Token = Token(CONNECTIONS_CAPACITY + 1);
 
 /// How many events one wait can tell: a few KiB of memory. More are told by the next.
 const EVENTS_MAX: usize = 256;
@@ -71,9 +73,9 @@ const _: () = assert!(READ_MAX >= HEAD_MAX);
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long, in milliseconds, what would be told again and again is told only once.
 const TELL_AGAIN_MS: u64 = 60_000;
-/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the two ends
-/// of the signal pipe, what the worker wakes by, the state directory and a file in it, and one to spare.
-const DESCRIPTORS_RESERVED: u64 = 11;
+/// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the pipe that wakes,
+/// with an end for the worker and each of three signals, the state directory and a file in it, and one to spare.
+const DESCRIPTORS_RESERVED: u64 = 13;
 
 /// The memory of a server. It is meant to be a `static`: what is never written is never resident.
 pub struct Memory {
@@ -99,19 +101,19 @@ impl Default for Memory {
 #[derive(Debug)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(SocketAddr, Fault),
     /// The files cannot be used.
     Files(WorkerError),
     /// So many descriptors leave none for connections.
     Descriptors(u64),
     /// The system refuses something that the server cannot do without.
-    System(io::Error),
+    System(Fault),
 }
 
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServerError::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            ServerError::Listen(address, error) => write!(f, "cannot listen on {}: {error}", Address(*address)),
             ServerError::Files(error) => error.fmt(f),
             ServerError::Descriptors(limit) => write!(f, "RLIMIT_NOFILE is {limit}, which leaves none for connections"),
             ServerError::System(error) => error.fmt(f),
@@ -119,15 +121,9 @@ impl fmt::Display for ServerError {
     }
 }
 
-impl From<WorkerError> for ServerError {
-    fn from(error: WorkerError) -> Self {
-        ServerError::Files(error)
-    }
-}
-
-impl From<io::Error> for ServerError {
-    fn from(error: io::Error) -> Self {
-        ServerError::System(error)
+impl<E: Into<Fault>> From<E> for ServerError {
+    fn from(error: E) -> Self {
+        ServerError::System(error.into())
     }
 }
 
@@ -143,15 +139,6 @@ struct Socket {
     /// The system holds back what it was given, for there was more to come.
     corked: bool,
     queued: bool,
-}
-
-/// What events tell of other things than connections.
-#[derive(Debug, Default)]
-struct Told {
-    /// There are signals.
-    signals: bool,
-    /// The worker is done.
-    worker: bool,
 }
 
 /// When something was told last.
@@ -173,7 +160,8 @@ impl LastTold {
 pub struct Server<'s> {
     poll: Poll,
     events: Events,
-    signals: Signals,
+    /// Where signals and the worker wake the server.
+    woken: OwnedFd,
     listener: Option<TcpListener>,
     /// Whether there may be connections to accept.
     acceptable: bool,
@@ -202,13 +190,16 @@ pub struct Server<'s> {
 
 impl<'s> Server<'s> {
     /// Takes over the signals SIGTERM, SIGINT and SIGHUP, reads the seed, and listens. All the memory that the server
-    /// will use is taken here.
+    /// will use is taken here. The signals are taken, and the thread for files is started, on `ground`.
     ///
     /// # Errors
     /// See [`ServerError`].
-    pub fn start(config: &Config, memory: &'s mut Memory) -> Result<Self, ServerError> {
+    pub fn start(config: &Config, memory: &'s mut Memory, ground: &dyn Ground) -> Result<Self, ServerError> {
         // First of all: to PID 1 a signal that it does not handle yet is lost.
-        let mut signals = stop_signals()?;
+        let (woken, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // Signals come as long as the process runs.
+        let wake = &*Box::leak(Box::new(wake));
+        ground.take_signals(wake)?;
         let clock = Clock::new();
         let log = Log::new(config.log_level, config.log_format, *clock.date());
         let max_bytes = config.limits.max_bytes;
@@ -222,32 +213,27 @@ impl<'s> Server<'s> {
         let poll = Poll::new()?;
         let worker = match Places::of(config) {
             Some(places) => {
-                let waker = Waker::new(poll.registry(), WORKER)?;
-                Some(Worker::start(places, max_bytes, waker, &log, |status, trouble| {
+                let worker = Worker::start(places, max_bytes, wake, &log, ground, |status, trouble| {
                     if !status.is_empty() {
                         connections.load(status);
                     }
                     connections.have_files(config.refresh_ms, trouble, clock.now());
-                })?)
+                });
+                Some(worker.map_err(ServerError::Files)?)
             }
             None => None,
         };
 
-        let mut listener =
-            TcpListener::bind(config.listen).map_err(|error| ServerError::Listen(config.listen, error))?;
-        // Every connection inherits it.
         let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
-        set_socket_send_buffer_size(&listener, send_buffer).map_err(io::Error::from)?;
-        // mio asks for 128, which a burst fills while the loop is at something else; who is turned away then comes again
-        // a whole second later.
-        rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
-        let address = listener.local_addr()?;
+        let mut listener =
+            listen(config.listen, send_buffer).map_err(|errno| ServerError::Listen(config.listen, errno.into()))?;
+        let address = address_of(Some(getsockname(&listener)?))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut SourceFd(&woken.as_raw_fd()), WAKE, Interest::READABLE)?;
         let server = Server {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            signals,
+            woken,
             listener: Some(listener),
             acceptable: false,
             accept_paused_until: None,
@@ -265,7 +251,7 @@ impl<'s> Server<'s> {
             log,
             grace: config.shutdown_grace * 1000,
         };
-        server.log.info(format_args!("listening on {address}"));
+        server.log.info(format_args!("listening on {}", Address(address)));
         Ok(server)
     }
 
@@ -277,16 +263,15 @@ impl<'s> Server<'s> {
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                Err(error) if errno(&error) != Errno::INTR => return Err(error.into()),
                 _ => {}
             }
             self.clock.look();
             self.log.set_date(self.clock.date());
-            let Told { signals, worker } = self.note_events();
-            if signals {
+            if self.note_events() {
+                // As many bytes as reasons: once there are none, the next one is an event again.
+                while rustix::io::read(&self.woken, &mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
                 self.take_signals();
-            }
-            if worker {
                 self.finish_work();
             }
             for _ in 0..self.ready.len() {
@@ -322,20 +307,21 @@ impl<'s> Server<'s> {
         if !self.ready.is_empty() || !self.long.is_empty() || (self.acceptable && self.accept_paused_until.is_none()) {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.connections.deadline(), self.accept_paused_until];
-        let nearest = deadlines.into_iter().flatten().min()?;
+        let nearest = match (self.connections.deadline(), self.accept_paused_until) {
+            (Some(deadline), Some(until)) => deadline.min(until),
+            (deadline, until) => deadline.or(until)?,
+        };
         // The clock was looked at before the work of this turn; what that took makes the wait a little too long.
         Some(Duration::from_millis(nearest.saturating_sub(self.clock.now())))
     }
 
-    /// Remembers what the events tell of connections; gives what else they tell.
-    fn note_events(&mut self) -> Told {
-        let mut told = Told::default();
+    /// Remembers what the events tell of connections; says whether a signal or the worker woke the server.
+    fn note_events(&mut self) -> bool {
+        let mut woken = false;
         for event in &self.events {
             match event.token() {
                 LISTENER => self.acceptable = true,
-                SIGNALS => told.signals = true,
-                WORKER => told.worker = true,
+                WAKE => woken = true,
                 Token(id) => {
                     let socket = &mut self.sockets[id];
                     socket.readable |= event.is_readable() || event.is_error();
@@ -345,7 +331,7 @@ impl<'s> Server<'s> {
                 }
             }
         }
-        told
+        woken
     }
 
     /// What the worker did is told to those who waited for it.
@@ -387,20 +373,14 @@ impl<'s> Server<'s> {
     }
 
     fn take_signals(&mut self) {
-        let mut stop = false;
-        for signal in self.signals.pending() {
-            match signal {
-                SIGHUP if self.worker.is_some() => {
-                    self.log.info(format_args!("SIGHUP: looking at the files"));
-                    self.look_wanted = true;
-                }
-                SIGHUP => {
-                    self.log.info(format_args!("SIGHUP: nothing to do, there is no seed file and no state directory"))
-                }
-                _ => stop = true,
-            }
+        if HANG_UP.swap(false, Ordering::Relaxed) {
+            self.look_wanted = self.worker.is_some();
+            self.log.info(match self.look_wanted {
+                true => format_args!("SIGHUP: looking at the files"),
+                false => format_args!("SIGHUP: nothing to do, there is no seed file and no state directory"),
+            });
         }
-        if stop && !self.connections.is_shutting_down() {
+        if STOP.load(Ordering::Relaxed) && !self.connections.is_shutting_down() {
             self.shut_down();
         }
     }
@@ -440,15 +420,15 @@ impl<'s> Server<'s> {
         let mut made_room = false;
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = self.listener.as_ref().filter(|_| self.acceptable) else { return };
-            match listener.accept() {
+            match accept(listener) {
                 Ok((stream, peer)) => {
                     self.admit(stream, peer);
                     made_room = false;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.acceptable = false,
-                Err(error) if no_room(&error) => {
+                Err(Errno::AGAIN) => self.acceptable = false,
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     if self.no_room_told.is_due(now) {
-                        self.log.error(format_args!("cannot accept connections: {error}"));
+                        self.log.error(format_args!("cannot accept connections: {}", Fault::from(error)));
                     }
                     match self.connections.victim() {
                         Some(victim) if !made_room => {
@@ -469,6 +449,7 @@ impl<'s> Server<'s> {
 
     /// Takes a connection. Its request is looked for at once: it may be there already, and in a crowd the connection may
     /// be gone by the next turn.
+    #[inline(never)]
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = self.clock.now();
         let capacity = self.connections.capacity();
@@ -491,7 +472,7 @@ impl<'s> Server<'s> {
         // registered is told behind that.
         let Some(stream) = &mut self.sockets[id].stream else { return };
         if let Err(error) = self.poll.registry().register(stream, Token(id), Interest::READABLE | Interest::WRITABLE) {
-            self.log.error(format_args!("cannot wait for a connection: {error}"));
+            self.log.error(format_args!("cannot wait for a connection: {}", Fault::from(error)));
             self.close(id);
         }
     }
@@ -544,7 +525,7 @@ impl<'s> Server<'s> {
                         return false;
                     }
                     let wanted = at_most.min(READ_MAX);
-                    match rustix::net::recv(&*stream, &mut self.buffer[..wanted], RecvFlags::empty()) {
+                    match recv(&*stream, &mut self.buffer[..wanted], RecvFlags::empty()) {
                         Ok((0, _)) => {
                             *readable = false;
                             self.connections.end_of_input(id, &mut turn);
@@ -570,8 +551,9 @@ impl<'s> Server<'s> {
                         *no_delay = stream.set_nodelay(true).is_ok();
                     }
                     sends += 1;
-                    let more = self.connections.has_next(id);
-                    match send(stream, self.connections.output(id), more) {
+                    let parts = first_piece(self.connections.output(id));
+                    let more = parts[1].is_empty() && self.connections.has_next(id);
+                    match send(stream, parts, more) {
                         Ok(bytes) => {
                             *corked = more;
                             self.connections.sent(id, bytes, *readable, &mut turn);
@@ -655,32 +637,57 @@ fn goes_on(error: Errno, ready: &mut bool) -> bool {
     true
 }
 
-/// Sends as much as the socket takes of one piece, in one call. With `more` another response follows at once, which the
-/// system may wait for.
+/// Sends as much as the socket takes, in one call. With `more` another response follows at once, which the system may wait
+/// for; that goes for one part alone.
 fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool) -> Result<usize, Errno> {
-    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-    match first_piece(parts) {
-        [only, [], []] => rustix::net::send(stream, only, flags),
-        parts => rustix::net::sendmsg(stream, &parts.map(IoSlice::new), &mut SendAncillaryBuffer::default(), flags),
+    match parts {
+        [only, [], []] => {
+            let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+            rustix::net::send(stream, only, flags)
+        }
+        parts => rustix::io::writev(stream, &parts.map(IoSlice::new)),
     }
 }
 
 /// What of these bytes is sent first: all, unless they are a little more than one piece.
-fn first_piece(parts: [&[u8]; 3]) -> [&[u8]; 3] {
+fn first_piece(mut parts: [&[u8]; 3]) -> [&[u8]; 3] {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    match bytes.checked_sub(PIECE) {
-        Some(mut excess @ 1..=PIECE_EXCESS) => parts.map(|part| {
-            let begin = &part[..part.len().min(excess)];
-            excess -= begin.len();
-            begin
-        }),
-        _ => parts,
+    if let Some(mut excess @ 1..=PIECE_EXCESS) = bytes.checked_sub(PIECE) {
+        for part in &mut parts {
+            *part = &part[..part.len().min(excess)];
+            excess -= part.len();
+        }
     }
+    parts
 }
 
-fn no_room(error: &io::Error) -> bool {
-    let room = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    error.raw_os_error().is_some_and(|code| room.iter().any(|errno| errno.raw_os_error() == code))
+/// Takes one connection, which never waits, and gives who is at the other end.
+#[inline(never)]
+fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
+    let (socket, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    Ok((TcpStream::from_std(socket.into()), address_of(peer)?))
+}
+
+#[inline(never)]
+fn address_of(end: Option<SocketAddrAny>) -> Result<SocketAddr, Errno> {
+    end.and_then(|end| end.try_into().ok()).ok_or(Errno::CONNABORTED)
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// Listens, as `mio` does it but for the backlog: it asks for 128, which a burst fills while the loop is at something else,
+/// and who is turned away then comes again a whole second later. Every connection inherits what may be sent to it.
+#[inline(never)]
+fn listen(address: SocketAddr, send_buffer: usize) -> Result<TcpListener, Errno> {
+    let socket = socket_for(address)?;
+    // A server that starts again need not wait until the connections of the one before are forgotten.
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_send_buffer_size(&socket, send_buffer)?;
+    bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// How many connections the limit on open descriptors leaves.
@@ -694,14 +701,4 @@ fn connections_within_limit(wanted: usize, log: &Log) -> Result<usize, ServerErr
         log.error(format_args!("RLIMIT_NOFILE is {limit}: at most {left} connections instead of {wanted}"));
     }
     Ok(wanted.min(left))
-}
-
-/// The signals as events. The handler of a second one that ends the server does so at once, whatever the loop is at.
-fn stop_signals() -> io::Result<Signals> {
-    let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
-        signal_hook::flag::register(signal, Arc::clone(&stopping))?;
-    }
-    Signals::new([SIGTERM, SIGINT, SIGHUP])
 }

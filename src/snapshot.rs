@@ -12,6 +12,7 @@ use siphasher::sip::SipHasher24;
 
 use crate::http::response::{Date, Rendered};
 use crate::status::STATUS_CAPACITY;
+use crate::text::hex;
 
 /// How many bodies can be on their way in at once: a status comes in one piece, as a rule, and only torn ones wait for
 /// each other. One more is taken before the slowest has to go, so that a body which comes at once never meets a full
@@ -123,11 +124,8 @@ impl ETag {
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = SipHasher24::new();
         hasher.write(bytes);
-        let hash = hasher.finish();
         let mut tag = [b'"'; ETAG_LEN];
-        for (at, digit) in tag[1..ETAG_LEN - 1].iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(hash >> (60 - 4 * at)) as usize & 0xF];
-        }
+        tag[1..ETAG_LEN - 1].copy_from_slice(&hex(hasher.finish()));
         ETag(tag)
     }
 
@@ -142,9 +140,8 @@ impl ETag {
     }
 
     /// The tag whose [`hex`](Self::hex) this is.
-    pub fn from_hex(hex: &str) -> Option<Self> {
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
         let mut tag = [b'"'; ETAG_LEN];
-        let digits = hex.as_bytes();
         let fits =
             digits.len() == ETAG_LEN - 2 && digits.iter().all(|&digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| {

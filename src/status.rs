@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::json;
 
@@ -76,7 +76,7 @@ impl Field {
 }
 
 fn is_name(raw: &str, name: &str) -> bool {
-    raw == name || (raw.contains('\\') && json::Unescape::new(raw).eq(name.chars()))
+    raw == name || (raw.as_bytes().contains(&b'\\') && json::Unescape::new(raw).eq(name.chars()))
 }
 
 /// Why a document is not accepted as a status.
@@ -179,7 +179,7 @@ impl<'s> Visitor<'s> for &mut Reading<'s> {
     fn visit_map<A: MapAccess<'s>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<&str>()? {
             let Some(field) = Field::of(name) else {
-                members.next_value::<IgnoredAny>()?;
+                members.next_value::<Kind>()?;
                 continue;
             };
             if self.seen & 1 << field as u8 != 0 {
@@ -237,7 +237,10 @@ impl<'s> Visitor<'s> for Files<'_> {
     fn visit_seq<A: SeqAccess<'s>>(self, mut items: A) -> Result<Option<usize>, A::Error> {
         let mut count = 0;
         *self.refusal = Refusal::FilesItem(count);
-        while items.next_element::<FilesItem>()?.is_some() {
+        while let Some(item) = items.next_element::<Kind>()? {
+            if item == Kind::Other {
+                return Err(de::Error::missing_field("name"));
+            }
             count += 1;
             *self.refusal = Refusal::FilesItem(count);
         }
@@ -245,38 +248,56 @@ impl<'s> Visitor<'s> for Files<'_> {
     }
 }
 
-/// One item of `files`.
-struct FilesItem;
+/// What kind of value something is, as far as it matters. Whatever is in it is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A string.
+    Text,
+    /// An object with one string `name`.
+    Named,
+    /// Anything else.
+    Other,
+}
 
-impl<'s> Deserialize<'s> for FilesItem {
+impl<'s> Deserialize<'s> for Kind {
     fn deserialize<D: Deserializer<'s>>(deserializer: D) -> Result<Self, D::Error> {
-        // What the item is shows only in its text; this is the call that takes either kind.
-        deserializer.deserialize_ignored_any(FilesItem)
+        // Which it is shows only in its text; this is the call that takes any.
+        deserializer.deserialize_ignored_any(AnyKind)
     }
 }
 
-impl<'s> Visitor<'s> for FilesItem {
-    type Value = FilesItem;
+struct AnyKind;
+
+impl<'s> Visitor<'s> for AnyKind {
+    type Value = Kind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or an object with a name")
+        f.write_str("anything")
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<FilesItem, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<Kind, E> {
+        Ok(Kind::Other)
     }
 
-    fn visit_map<A: MapAccess<'s>>(self, mut members: A) -> Result<FilesItem, A::Error> {
-        let mut names = 0;
+    fn visit_str<E>(self, _: &str) -> Result<Kind, E> {
+        Ok(Kind::Text)
+    }
+
+    fn visit_seq<A: SeqAccess<'s>>(self, mut items: A) -> Result<Kind, A::Error> {
+        while items.next_element::<Kind>()?.is_some() {}
+        Ok(Kind::Other)
+    }
+
+    fn visit_map<A: MapAccess<'s>>(self, mut members: A) -> Result<Kind, A::Error> {
+        let (mut names, mut texts) = (0, 0);
         while let Some(name) = members.next_key::<&str>()? {
+            let value = members.next_value::<Kind>()?;
             if is_name(name, "name") {
-                members.next_value::<&str>()?;
                 names += 1;
-            } else {
-                members.next_value::<IgnoredAny>()?;
+                texts += u32::from(value == Kind::Text);
             }
         }
-        if names == 1 { Ok(self) } else { Err(de::Error::missing_field("name")) }
+        Ok(if (names, texts) == (1, 1) { Kind::Named } else { Kind::Other })
     }
 }
 

@@ -5,38 +5,36 @@
 //! alone until it is woken, so neither ever waits for the lock.
 
 use std::fmt;
-use std::io;
 use std::mem::take;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use mio::Waker;
-use signal_hook::consts::SIGXFSZ;
+use rustix::fd::OwnedFd;
 
 use crate::config::Config;
 use crate::connections::{Finished, Work};
 use crate::files::Files;
+use crate::ground::Ground;
 use crate::log::Log;
-use crate::store::{Buffers, Note, Notes, Reason, Sources, Store, Trouble};
+use crate::store::{Buffers, Fault, Note, Notes, Reason, Sources, Store, Trouble};
+use crate::text::Lossy;
 
 /// The memory of the store. Its lock is taken once.
 static BUFFERS: Mutex<Buffers> = Mutex::new(Buffers::new());
 
-/// How many bytes of stack the thread has. It needs a page or two.
-const STACK: usize = 64 << 10;
-
 /// Where the files are. There is at least one.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Places {
-    seed: Option<PathBuf>,
-    state: Option<PathBuf>,
+    seed: Option<&'static Path>,
+    state: Option<&'static Path>,
 }
 
 impl Places {
     /// As configured.
     pub fn of(config: &Config) -> Option<Self> {
-        let places = Places { seed: config.seed_file.clone(), state: config.state_dir.clone() };
+        let places = Places { seed: config.seed_file, state: config.state_dir };
         (places.seed.is_some() || places.state.is_some()).then_some(places)
     }
 }
@@ -45,17 +43,17 @@ impl Places {
 #[derive(Debug)]
 pub enum WorkerError {
     /// The first status cannot be had from this file.
-    Seed(PathBuf, Reason),
+    Seed(&'static Path, Reason),
     /// Another server of this process uses the memory for them.
     Taken,
-    /// The system refuses a thread, or to leave a signal to the server.
-    System(io::Error),
+    /// The system refuses a thread.
+    System(Fault),
 }
 
 impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkerError::Seed(path, reason) => write!(f, "seed file {}: {reason}", path.display()),
+            WorkerError::Seed(path, reason) => write!(f, "seed file {}: {reason}", shown(path)),
             WorkerError::Taken => f.write_str("another server of this process has a seed file or a state directory"),
             WorkerError::System(error) => write!(f, "cannot have a thread for files: {error}"),
         }
@@ -87,6 +85,8 @@ struct Desk {
 struct Office {
     desk: Mutex<Desk>,
     ordered: Condvar,
+    /// Something is done, and nobody holds the lock.
+    is_done: AtomicBool,
 }
 
 impl Office {
@@ -98,43 +98,41 @@ impl Office {
 /// The thread, and who it works for.
 #[derive(Debug)]
 pub struct Worker {
-    office: Arc<Office>,
+    office: &'static Office,
     places: Places,
 }
 
 impl Worker {
     /// Reads the files, of which none is larger than `max_bytes`. `found` is told what they say: the status, which is empty
-    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread, which uses `waker`
-    /// whenever something is done.
+    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread on `ground`, which writes
+    /// to `wake` whenever something is done.
     ///
     /// # Errors
     /// See [`WorkerError`].
     pub fn start(
         places: Places,
         max_bytes: usize,
-        waker: Waker,
+        wake: &'static OwnedFd,
         log: &Log,
+        ground: &dyn Ground,
         found: impl FnOnce(&[u8], Option<Trouble>),
     ) -> Result<Self, WorkerError> {
-        // It is never given back, for the thread runs as long as the process.
+        // Neither they nor the office are ever given back, for the thread runs as long as the process.
         let buffers = Box::leak(Box::new(BUFFERS.try_lock().map_err(|_| WorkerError::Taken)?));
-        let Places { seed, state } = &places;
-        if state.is_some() {
-            // Else a file that is larger than RLIMIT_FSIZE allows would end the server, instead of failing.
-            signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(WorkerError::System)?;
-        }
+        let Places { seed, state } = places;
         let sources = Sources { state: state.is_some(), seed: seed.is_some(), max_bytes };
-        let files = Files::new(state.as_deref(), seed.as_deref());
-        let mut store = Store::start(files, sources, buffers)
-            .map_err(|reason| WorkerError::Seed(seed.clone().unwrap_or_default(), reason))?;
-        let notes = store.take_notes();
-        found(store.status(), store.trouble());
-        let desk = Desk { store, order: None, done: None };
-        let office = Arc::new(Office { desk: Mutex::new(desk), ordered: Condvar::new() });
-        let worker = Worker { office: Arc::clone(&office), places };
+        let files = Files::new(state, seed);
+        let desk = Desk { store: Store::new(files, sources, buffers), order: None, done: None };
+        let is_done = AtomicBool::new(false);
+        let office = &*Box::leak(Box::new(Office { desk: Mutex::new(desk), ordered: Condvar::new(), is_done }));
+        let mut desk = office.desk();
+        desk.store.begin().map_err(|reason| WorkerError::Seed(seed.unwrap_or(Path::new("")), reason))?;
+        let notes = desk.store.take_notes();
+        found(desk.store.status(), desk.store.trouble());
+        drop(desk);
+        let worker = Worker { office, places };
         worker.tell(&notes, log);
-        let thread = thread::Builder::new().name("store".to_owned()).stack_size(STACK);
-        thread.spawn(move || work(&office, &waker)).map_err(WorkerError::System)?;
+        ground.spawn(Box::new(move || work(office, wake))).map_err(WorkerError::System)?;
         Ok(worker)
     }
 
@@ -154,6 +152,9 @@ impl Worker {
 
     /// What `tell` makes of what came of the work, if it is done, and what the log should tell.
     pub fn take_finished<T>(&self, tell: impl FnOnce(&Finished<'_>) -> T) -> Option<(T, Notes)> {
+        if !self.office.is_done.swap(false, Ordering::Acquire) {
+            return None;
+        }
         let mut desk = self.office.desk();
         let Done { stored, changed } = desk.done.take()?;
         let notes = desk.store.take_notes();
@@ -163,8 +164,8 @@ impl Worker {
 
     /// Logs what happened to the files.
     pub fn tell(&self, notes: &Notes, log: &Log) {
-        let seed = self.places.seed.as_deref().unwrap_or(Path::new("")).display();
-        let state = self.places.state.as_deref().unwrap_or(Path::new("")).display();
+        let seed = shown(self.places.seed.unwrap_or(Path::new("")));
+        let state = shown(self.places.state.unwrap_or(Path::new("")));
         for note in notes {
             match note {
                 Note::SeedTaken(bytes) => log.info(format_args!("seed file {seed}: {bytes} bytes")),
@@ -187,7 +188,11 @@ impl Worker {
     }
 }
 
-fn work(office: &Office, waker: &Waker) {
+fn shown(path: &Path) -> Lossy<'_> {
+    Lossy(path.as_os_str().as_bytes())
+}
+
+fn work(office: &Office, wake: &OwnedFd) {
     let mut desk = office.desk();
     loop {
         desk = office.ordered.wait_while(desk, |desk| desk.order.is_none()).unwrap_or_else(PoisonError::into_inner);
@@ -202,8 +207,9 @@ fn work(office: &Office, waker: &Waker) {
         };
         desk.done = Some(done);
         drop(desk);
-        // The server is waiting for this, or it is asleep without a deadline. An error would mean that it is gone.
-        let _ = waker.wake();
+        // The server is waiting for this, or it is asleep without a deadline. A pipe that is full wakes it as well.
+        office.is_done.store(true, Ordering::Release);
+        let _ = rustix::io::write(wake, &[0]);
         desk = office.desk();
     }
 }

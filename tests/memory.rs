@@ -6,7 +6,7 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::process::{ChildStdout, Command, Stdio};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::{Client, PATIENCE, Server, Signal, TemporaryDir, post_request};
 use gitops_status_server::config;
+use gitops_status_server::ground::Process;
 use gitops_status_server::server::{Memory, Server as Serving};
 
 const TESTS: [(&str, fn()); 2] = [
@@ -80,10 +81,10 @@ fn main() {
 
 /// The second run.
 fn serve(arguments: Vec<String>) {
-    let arguments = arguments.into_iter().map(OsString::from);
+    let arguments = arguments.into_iter().map(|argument| OsStr::new(argument.leak()));
     let Ok(config::Command::Serve(config)) = config::read(arguments, |_| None) else { panic!("bad arguments") };
     let mut memory = MEMORY.lock().unwrap();
-    let mut server = Serving::start(&config, &mut memory).unwrap_or_else(|error| panic!("{error}"));
+    let mut server = Serving::start(&config, &mut memory, &Process).unwrap_or_else(|error| panic!("{error}"));
     // The thread for files takes some memory itself when it begins, and then goes to sleep.
     let id = std::process::id();
     while common::threads(id)

@@ -8,6 +8,7 @@ use core::str;
 use httparse::Header;
 
 use super::framing::Length;
+use crate::text::{decimal, same_word};
 
 /// The most bytes that a request head may have, its last empty line included: as much as one of nginx's large header
 /// buffers, so that what comes through a proxy fits here too.
@@ -69,7 +70,10 @@ pub struct Head<'h, 'b> {
 impl<'b> Head<'_, 'b> {
     /// The values of all field lines called `name`, in their order, blanks around them removed.
     pub fn values(&self, name: &'static str) -> impl Iterator<Item = &'b [u8]> {
-        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        self.fields
+            .iter()
+            .filter(move |field| same_word(field.name.as_bytes(), name.as_bytes()))
+            .map(|field| field.value)
     }
 }
 
@@ -277,34 +281,34 @@ impl Framing {
         for &Header { name, value } in fields {
             // The lengths sort out nearly every other field before a letter is compared.
             match name.len() {
-                4 if name.eq_ignore_ascii_case("host") => {
+                4 if same_word(name.as_bytes(), b"host") => {
                     hosts += 1;
                     if host(value).is_none() {
                         return Err(HeadError::HostInvalid);
                     }
                 }
-                6 if name.eq_ignore_ascii_case("expect") => {
+                6 if same_word(name.as_bytes(), b"expect") => {
                     for expectation in list(value) {
-                        if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        if !same_word(expectation, b"100-continue") {
                             return Err(HeadError::Expectation);
                         }
                         expects_continue = true;
                     }
                 }
-                10 if name.eq_ignore_ascii_case("connection") => {
+                10 if same_word(name.as_bytes(), b"connection") => {
                     for option in list(value) {
-                        close |= option.eq_ignore_ascii_case(b"close");
-                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        close |= same_word(option, b"close");
+                        keep_alive |= same_word(option, b"keep-alive");
                     }
                 }
-                14 if name.eq_ignore_ascii_case("content-length") => {
+                14 if same_word(name.as_bytes(), b"content-length") => {
                     let length = decimal(value).ok_or(HeadError::ContentLength)?;
                     if content_length.is_some_and(|other| other != length) {
                         return Err(HeadError::ContentLengthsDiffer);
                     }
                     content_length = Some(length);
                 }
-                17 if name.eq_ignore_ascii_case("transfer-encoding") => codings.add(value),
+                17 if same_word(name.as_bytes(), b"transfer-encoding") => codings.add(value),
                 _ => {}
             }
         }
@@ -341,7 +345,7 @@ impl Codings {
     fn add(&mut self, value: &[u8]) {
         self.given = true;
         for coding in list(value) {
-            self.chunked_is_last = coding.eq_ignore_ascii_case(b"chunked");
+            self.chunked_is_last = same_word(coding, b"chunked");
             *(if self.chunked_is_last { &mut self.chunked } else { &mut self.others }) += 1;
         }
     }
@@ -359,16 +363,6 @@ impl Codings {
 /// The elements of a list-based field value (RFC 9110 §5.6.1); empty ones are passed over, as it asks.
 pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 /// The host of `uri-host [ ":" port ]` (RFC 9110 §7.2), which may be empty for a target that has no authority. Names are
@@ -391,7 +385,7 @@ fn is_name(mut rest: &[u8]) -> bool {
     loop {
         rest = match rest {
             [] => return true,
-            [byte, behind @ ..] if NAME_BYTES[usize::from(*byte)] => behind,
+            [byte, behind @ ..] if is_of_name(*byte) => behind,
             [b'%', high, low, behind @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
             _ => return false,
         }
@@ -399,24 +393,19 @@ fn is_name(mut rest: &[u8]) -> bool {
 }
 
 /// What a name is made of, but for its escapes: `unreserved` and `sub-delims` without a comma (RFC 3986 §2).
-const NAME_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = matches!(
-            byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''
-                | b'(' | b')' | b'*' | b'+' | b';' | b'='
-        );
-        byte += 1;
-    }
-    table
-};
+fn is_of_name(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\''
+            | b'(' | b')' | b'*' | b'+' | b';' | b'='
+    )
+}
 
 /// The path of a target in origin form, absolute form or, for `OPTIONS`, asterisk form (RFC 9112 §3.2).
+#[inline(never)]
 fn path_of(target: &str, method: Method) -> Option<&str> {
     // A target has no fragment, and no letters but those of ASCII (RFC 9112 §3.2, RFC 3986 §2).
-    if !target.is_ascii() || target.as_bytes().contains(&b'#') {
+    if target.bytes().any(|byte| byte == b'#' || !byte.is_ascii()) {
         return None;
     }
     if target == "*" {
@@ -425,11 +414,13 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
     if target.starts_with('/') {
         return Some(before_query(target));
     }
-    let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+    let colon = target.as_bytes().windows(3).position(|it| it == b"://")?;
+    let (scheme, rest) = (&target[..colon], &target[colon + 3..]);
+    if !same_word(scheme.as_bytes(), b"http") && !same_word(scheme.as_bytes(), b"https") {
         return None;
     }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (authority, path) =
+        rest.split_at(rest.bytes().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len()));
     // Without a host it names nothing (RFC 9110 §4.2.1).
     if host(authority.as_bytes())?.is_empty() {
         return None;
@@ -444,8 +435,7 @@ fn path_of(target: &str, method: Method) -> Option<&str> {
 
 fn before_query(target: &str) -> &str {
     // Paths are short: to look at one byte after the other is quicker than what looks at many at once.
-    let end = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
-    &target[..end]
+    target.bytes().position(|byte| byte == b'?').map_or(target, |end| &target[..end])
 }
 
 #[cfg(test)]

@@ -55,29 +55,24 @@ impl Code {
         self as u16
     }
 
-    /// The status line, and the field that every response has.
-    fn beginning(self) -> &'static [u8] {
-        macro_rules! beginning {
-            ($line:literal) => {
-                concat!("HTTP/1.1 ", $line, "\r\nX-Content-Type-Options: nosniff\r\n").as_bytes()
-            };
-        }
+    /// The code and its reason phrase.
+    fn text(self) -> &'static [u8] {
         match self {
-            Code::Ok => beginning!("200 OK"),
-            Code::NoContent => beginning!("204 No Content"),
-            Code::NotModified => beginning!("304 Not Modified"),
-            Code::BadRequest => beginning!("400 Bad Request"),
-            Code::NotFound => beginning!("404 Not Found"),
-            Code::MethodNotAllowed => beginning!("405 Method Not Allowed"),
-            Code::RequestTimeout => beginning!("408 Request Timeout"),
-            Code::UriTooLong => beginning!("414 URI Too Long"),
-            Code::UnsupportedMediaType => beginning!("415 Unsupported Media Type"),
-            Code::ExpectationFailed => beginning!("417 Expectation Failed"),
-            Code::RequestHeaderFieldsTooLarge => beginning!("431 Request Header Fields Too Large"),
-            Code::NotImplemented => beginning!("501 Not Implemented"),
-            Code::ServiceUnavailable => beginning!("503 Service Unavailable"),
-            Code::HttpVersionNotSupported => beginning!("505 HTTP Version Not Supported"),
-            Code::InsufficientStorage => beginning!("507 Insufficient Storage"),
+            Code::Ok => b"200 OK",
+            Code::NoContent => b"204 No Content",
+            Code::NotModified => b"304 Not Modified",
+            Code::BadRequest => b"400 Bad Request",
+            Code::NotFound => b"404 Not Found",
+            Code::MethodNotAllowed => b"405 Method Not Allowed",
+            Code::RequestTimeout => b"408 Request Timeout",
+            Code::UriTooLong => b"414 URI Too Long",
+            Code::UnsupportedMediaType => b"415 Unsupported Media Type",
+            Code::ExpectationFailed => b"417 Expectation Failed",
+            Code::RequestHeaderFieldsTooLarge => b"431 Request Header Fields Too Large",
+            Code::NotImplemented => b"501 Not Implemented",
+            Code::ServiceUnavailable => b"503 Service Unavailable",
+            Code::HttpVersionNotSupported => b"505 HTTP Version Not Supported",
+            Code::InsufficientStorage => b"507 Insufficient Storage",
         }
     }
 }
@@ -104,7 +99,9 @@ impl<'o, const N: usize> Writer<'o, N> {
     pub fn new(out: &'o mut heapless::Vec<u8, N>, code: Code) -> Self {
         out.clear();
         let mut writer = Writer { out };
-        writer.put(code.beginning());
+        writer.put(b"HTTP/1.1 ");
+        writer.put(code.text());
+        writer.put(b"\r\nX-Content-Type-Options: nosniff\r\n");
         writer
     }
 

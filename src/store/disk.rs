@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::text::{Lossy, decimal};
+
 /// One of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
@@ -35,8 +37,8 @@ pub enum Fault {
     Os(i32),
     /// It is something else than a regular file.
     NotAFile,
-    /// The file is larger than can be read, which is so many bytes.
-    TooLarge(u64),
+    /// The file is larger than may be read.
+    TooLarge,
 }
 
 impl Fault {
@@ -55,31 +57,54 @@ impl Fault {
     }
 }
 
+/// What may well happen, as the libc says it: a line has the number and the text.
+const TEXTS: &str = "\
+1 Operation not permitted
+2 No such file or directory
+5 Input/output error
+11 Resource temporarily unavailable
+12 Out of memory
+13 Permission denied
+16 Device or resource busy
+20 Not a directory
+21 Is a directory
+22 Invalid argument
+23 Too many open files
+24 Too many open files
+27 File too large
+28 No space left on device
+30 Read-only file system
+32 Broken pipe
+38 Function not implemented
+40 Is a symbolic link
+97 Address family not supported by protocol
+98 Address in use
+99 Address not available
+101 Network unreachable
+103 Connection aborted
+104 Connection reset by peer
+105 No buffer space available
+110 Operation timed out
+111 Connection refused
+113 Host is unreachable
+116 Stale file handle
+122 Disk quota exceeded
+";
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = match *self {
             Fault::Os(code) => code,
             Fault::NotAFile => return f.write_str("not a regular file"),
-            Fault::TooLarge(bytes) => return write!(f, "too large, {bytes} bytes"),
+            Fault::TooLarge => return f.write_str("too large"),
         };
-        let text = match code {
-            1 => "Operation not permitted ",
-            2 => "No such file or directory ",
-            5 => "Input/output error ",
-            13 => "Permission denied ",
-            16 => "Device or resource busy ",
-            20 => "Not a directory ",
-            21 => "Is a directory ",
-            23 | 24 => "Too many open files ",
-            27 => "File too large ",
-            28 => "No space left on device ",
-            30 => "Read-only file system ",
-            40 => "Is a symbolic link ",
-            116 => "Stale file handle ",
-            122 => "Disk quota exceeded ",
-            _ => "",
-        };
-        write!(f, "{text}(os error {code})")
+        for line in TEXTS.as_bytes().split(|&byte| byte == b'\n') {
+            let (number, text) = line.split_at(line.iter().position(|&byte| byte == b' ').unwrap_or(0));
+            if decimal(number) == Some(code as u64) {
+                write!(f, "{} ", Lossy(text.trim_ascii_start()))?;
+            }
+        }
+        write!(f, "(os error {code})")
     }
 }
 

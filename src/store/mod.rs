@@ -83,6 +83,7 @@ impl Known {
     }
 }
 
+#[inline(never)]
 fn is_old(stamp: Stamp, now: i64) -> bool {
     now.saturating_sub(stamp.changed) > SETTLED_NS
 }
@@ -132,10 +133,16 @@ impl<'b, D: Disk> Store<'b, D> {
     /// # Errors
     /// The seed cannot be read or is no status, and there is no state either.
     pub fn start(disk: D, sources: Sources, buffers: &'b mut Buffers) -> Result<Self, Reason> {
+        let mut store = Store::new(disk, sources, buffers);
+        store.begin().map(|()| store)
+    }
+
+    /// One that has read nothing yet, which [`begin`](Self::begin) does.
+    pub fn new(disk: D, sources: Sources, buffers: &'b mut Buffers) -> Self {
         let Buffers { kept, read, posted } = buffers;
         kept.clear();
         posted.clear();
-        let mut store = Store {
+        Store {
             disk,
             sources,
             kept,
@@ -152,13 +159,20 @@ impl<'b, D: Disk> Store<'b, D> {
             seeds_refused: 0,
             states_refused: 0,
             notes: Notes::new(),
-        };
-        let result = store.begin();
-        store.disk.unlock();
-        result.map(|()| store)
+        }
     }
 
-    fn begin(&mut self) -> Result<(), Reason> {
+    /// Does what [`start`](Self::start) does, where the store is.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn begin(&mut self) -> Result<(), Reason> {
+        let result = self.read_all();
+        self.disk.unlock();
+        result
+    }
+
+    fn read_all(&mut self) -> Result<(), Reason> {
         let mut written = None;
         if self.sources.state {
             let prepared = self.disk.prepare().map_err(|fault| Trouble::Step(Step::Open, fault));
@@ -263,6 +277,7 @@ impl<'b, D: Disk> Store<'b, D> {
         (changed, stored)
     }
 
+    #[inline(never)]
     fn note(&mut self, note: Note) {
         // They fit; and the log is not worth more than the status.
         let _ = self.notes.push(note);
@@ -331,7 +346,7 @@ impl<'b, D: Disk> Store<'b, D> {
             }
             let (stamp, reason) = match self.disk.read(Name::Status, self.sources.max_bytes, self.read) {
                 Ok(stamp) => (stamp, None),
-                Err(Fault::TooLarge(bytes)) => (stamp, Some(self.too_large(bytes))),
+                Err(Fault::TooLarge) => (stamp, Some(self.too_large(stamp))),
                 Err(Fault::NOT_FOUND | Fault::STALE) => continue,
                 Err(fault) => return Err(Trouble::Step(Step::Read, fault)),
             };
@@ -365,8 +380,11 @@ impl<'b, D: Disk> Store<'b, D> {
         Err(Trouble::Step(Step::Read, Fault::STALE))
     }
 
-    fn too_large(&self, bytes: u64) -> Reason {
-        Reason::Refused(Refusal::TooLarge { bytes, at_least: false, limit: self.sources.max_bytes })
+    #[inline(never)]
+    /// The file with this stamp is, or has become so while it was read.
+    fn too_large(&self, stamp: Stamp) -> Reason {
+        let limit = self.sources.max_bytes;
+        Reason::Refused(Refusal::TooLarge { bytes: stamp.size.max(limit as u64 + 1), at_least: false, limit })
     }
 
     /// There is no state.
@@ -417,7 +435,7 @@ impl<'b, D: Disk> Store<'b, D> {
         let now = self.disk.now();
         let read = match self.disk.read(Name::Seed, self.sources.max_bytes, self.read) {
             Ok(read) => status::read(self.read).map(|_| read).map_err(Reason::Refused),
-            Err(Fault::TooLarge(bytes)) => Err(self.too_large(bytes)),
+            Err(Fault::TooLarge) => Err(self.too_large(stamp)),
             Err(fault) => return Ok(self.refuse_seed_fault(fault)),
         };
         // As it was before it was read: if it was written in the meantime it is read again.
@@ -514,7 +532,7 @@ impl<'b, D: Disk> Store<'b, D> {
         let mut text = heapless::Vec::<u8, { seeds::SEEDS_FILE_MAX }>::new();
         match self.disk.read(Name::SeedsSeen, seeds::SEEDS_FILE_MAX, &mut text) {
             Ok(_) => Ok(seeds::parse(&text)),
-            Err(Fault::NOT_FOUND | Fault::TooLarge(_) | Fault::NotAFile) => Ok(SeenSeeds::new()),
+            Err(Fault::NOT_FOUND | Fault::TooLarge | Fault::NotAFile) => Ok(SeenSeeds::new()),
             Err(fault) => Err(Trouble::Step(Step::ReadSeeds, fault)),
         }
     }

@@ -3,6 +3,7 @@
 use core::fmt::Write as _;
 
 use crate::snapshot::{ETAG_LEN, ETag};
+use crate::text::decimal;
 
 /// How many contents of the seed are remembered: more than pods of one roll-out can differ in.
 const SEEDS_SEEN_MAX: usize = 8;
@@ -28,12 +29,15 @@ pub(super) type SeenSeeds = heapless::Vec<SeenSeed, SEEDS_SEEN_MAX>;
 
 /// Reads the file. What is something else counts as nothing.
 pub(super) fn parse(text: &[u8]) -> SeenSeeds {
-    let seed = |line: &str| {
-        let (tag, changed) = line.split_once(' ')?;
-        Some(SeenSeed { tag: ETag::from_hex(tag)?, changed: changed.parse().ok()? })
+    let seed = |line: &[u8]| {
+        let mut words = line.splitn(2, |&byte| byte == b' ');
+        let (tag, changed) = (words.next()?, words.next()?);
+        let (sign, digits) = changed.strip_prefix(b"-").map_or((1, changed), |digits| (-1, digits));
+        let changed = decimal(digits)?;
+        Some(SeenSeed { tag: ETag::from_hex(tag)?, changed: 0_i64.checked_add_unsigned(changed)? * sign })
     };
     let mut seeds = SeenSeeds::new();
-    for seen in core::str::from_utf8(text).unwrap_or_default().lines().filter_map(seed) {
+    for seen in text.split(|&byte| byte == b'\n').filter_map(seed) {
         push(&mut seeds, seen);
     }
     seeds
@@ -49,7 +53,9 @@ fn push(seeds: &mut SeenSeeds, newest: SeenSeed) {
 
 /// The file with `newest` behind the others.
 pub(super) fn add(mut seeds: SeenSeeds, newest: SeenSeed) -> Text {
-    seeds.retain(|known| known.tag != newest.tag);
+    while let Some(at) = seeds.iter().position(|known| known.tag == newest.tag) {
+        seeds.remove(at);
+    }
     push(&mut seeds, newest);
     let mut text = Text::new();
     for SeenSeed { tag, changed } in &seeds {
