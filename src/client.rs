@@ -132,6 +132,7 @@ pub struct Client<'u> {
 
 impl<'u> Client<'u> {
     /// One that is not connected yet.
+    #[inline(never)]
     pub fn new(url: &'u Url, deadline: Instant) -> Self {
         Client { url, deadline, stream: None, ahead: Vec::new(), status_line: Vec::new(), content_length: None }
     }

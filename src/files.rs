@@ -205,6 +205,7 @@ impl Disk for Files {
         Ok(())
     }
 
+    #[inline(never)]
     fn create(&mut self) -> Result<(), Fault> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = |files: &Self| -> Result<_, Fault> {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,8 +15,10 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size};
-use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname, recv};
+use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size, set_tcp_nodelay};
+use rustix::net::{
+    RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, bind, getsockname, recv, shutdown,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
@@ -500,7 +502,7 @@ impl<'s> Server<'s> {
         let Socket { stream, no_delay, corked, .. } = &mut self.sockets[id];
         if let Some(stream) = stream.as_ref().filter(|_| *corked) {
             // What was to come did not. This sends what was held back, however often it is said (tcp(7)).
-            *no_delay = stream.set_nodelay(true).is_ok();
+            *no_delay = set_tcp_nodelay(stream, true).is_ok();
             *corked = false;
         }
         done
@@ -548,7 +550,7 @@ impl<'s> Server<'s> {
                     }
                     // A second piece would wait for the acknowledgement of the first.
                     if sends > 0 && !*corked && !*no_delay {
-                        *no_delay = stream.set_nodelay(true).is_ok();
+                        *no_delay = set_tcp_nodelay(&*stream, true).is_ok();
                     }
                     sends += 1;
                     let parts = first_piece(self.connections.output(id));
@@ -569,7 +571,7 @@ impl<'s> Server<'s> {
                 Next::Wait => return true,
                 Next::ShutWrite => {
                     // If that fails the connection is gone, which the next read tells.
-                    let _ = stream.shutdown(Shutdown::Write);
+                    let _ = shutdown(&*stream, Shutdown::Write);
                     *readable = true;
                     self.connections.write_side_shut(id, turn.now);
                 }
