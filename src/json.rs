@@ -158,8 +158,7 @@ impl Nesting {
 /// that cannot stand where it stands is at the front.
 ///
 /// All that may stand outside of strings is ASCII, so whether the text is UTF-8 is looked at in strings alone, and where
-/// something is wrong. The methods are inlined whatever the compiler is told to optimise for, since the place is kept in
-/// registers only then.
+/// something is wrong. The methods are to be inlined, since the place is kept in registers only then.
 struct Judge<'t> {
     rest: &'t [u8],
 }

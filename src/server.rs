@@ -53,6 +53,9 @@ const STEPS_MAX: usize = 16;
 /// killed: so some hundred who do not read must not cost megabytes. One call sends up to [`PIECE`] bytes all the same, for
 /// the system looks at the limit only before it begins with as many.
 const SEND_BUFFER: usize = 8 << 10;
+/// The same for the answer to a post that repeats a status of up to [`SEND_AT_ONCE`] bytes: that is the next buffer begun
+/// behind one of some 50 KB, which is what a new connection is given at once.
+const SEND_BUFFER_POST: usize = 32 << 10;
 /// The same where a status may have more than [`SEND_AT_ONCE`] bytes, and several such pieces have to be on their way, or
 /// each would wait for the acknowledgement of the one before.
 const SEND_BUFFER_LARGE: usize = 128 << 10;
@@ -647,7 +650,14 @@ fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool) -> Result<usize, Errn
             let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
             rustix::net::send(stream, only, flags)
         }
-        parts => rustix::io::writev(stream, &parts.map(IoSlice::new)),
+        parts => {
+            if !parts[2].is_empty() && parts[1].len() <= SEND_AT_ONCE {
+                // The answer to a post goes out whole: else many who post at once would keep more past statuses than
+                // there are slots for, and be closed before they hear that all is well.
+                let _ = set_socket_send_buffer_size(stream, SEND_BUFFER_POST);
+            }
+            rustix::io::writev(stream, &parts.map(IoSlice::new))
+        }
     }
 }
 

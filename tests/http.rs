@@ -808,12 +808,9 @@ fn least(times: usize, mut what: impl FnMut()) -> Duration {
 
 #[test]
 fn a_response_does_not_wait_for_the_acknowledgement_of_its_own_beginning() {
-    // Who receives may take 40 ms for it. Of these sizes some are a little more than the system sends in one piece, and
-    // one takes several pieces.
-    for (size, limit) in
-        [(63_000, 65_536), (64_000, 65_536), (65_000, 65_536), (65_536, 65_536), (200_000, 1 << 20), (1 << 20, 1 << 20)]
-    {
-        let server = Server::start(&["--max-bytes", &limit.to_string()]);
+    // Who receives may take 40 ms for it. Some of these are a little more than the system sends in one piece.
+    for size in [49_000, 60_000, 63_000, 64_000, 65_000, 65_536] {
+        let server = Server::start(&[]);
         let status = common::status_of(size);
         let mut client = server.connect();
         assert_eq!(client.post(&status).code, 200);

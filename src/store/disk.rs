@@ -75,7 +75,6 @@ const TEXTS: &str = "\
 28 No space left on device
 30 Read-only file system
 32 Broken pipe
-38 Function not implemented
 40 Is a symbolic link
 97 Address family not supported by protocol
 98 Address in use
