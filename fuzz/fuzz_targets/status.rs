@@ -117,14 +117,14 @@ fn assert_kept(bytes: &[u8]) {
         let current = snapshots.current();
         assert_eq!(current.bytes(), bytes);
         assert_eq!(current.etag().as_bytes(), entity_tag(bytes).as_bytes());
-        assert_prepared(current.prepared_head(), bytes);
+        assert_prepared(current.response(), bytes);
         snapshots.pin_current()
     };
     let pins = [post(bytes, bytes.len() / 2), post(b"{}", 0), post(bytes, bytes.len())];
     assert_eq!(snapshots.slot(first).bytes(), UNKNOWN);
     for (pin, expected) in pins.into_iter().zip([bytes, b"{}", bytes]) {
         assert_eq!(snapshots.slot(pin).bytes(), expected);
-        assert_prepared(snapshots.slot(pin).prepared_head(), expected);
+        assert_prepared(snapshots.slot(pin).response(), expected);
         snapshots.unpin(pin);
     }
     snapshots.unpin(first);
@@ -137,10 +137,11 @@ fn assert_kept(bytes: &[u8]) {
     assert_eq!(snapshots.current().bytes(), bytes);
 }
 
-fn assert_prepared(head: &[u8], bytes: &[u8]) {
+fn assert_prepared(response: &[u8], bytes: &[u8]) {
+    let head = response.strip_suffix(bytes).expect("the status is at the end");
     let head = std::str::from_utf8(head).expect("a head is ASCII");
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n"), "{head}");
-    let lines: Vec<&str> = head[..head.len() - 2].split("\r\n").collect();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    let lines: Vec<&str> = head[..head.len() - 4].split("\r\n").collect();
     assert!(lines.iter().all(|line| !line.is_empty() && !line.contains(['\r', '\n'])), "{head}");
     for due in [format!("Content-Length: {}", bytes.len()), format!("ETag: {}", entity_tag(bytes))] {
         let (name, _) = due.split_once(' ').unwrap();
