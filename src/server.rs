@@ -5,7 +5,7 @@
 //! costs three system calls: wait, receive, send.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -189,6 +189,8 @@ pub struct Server<'s> {
     buffer: &'s mut [u8; READ_MAX],
     clock: Clock,
     log: Log,
+    /// What the system is told to hold at most of the answer to a post.
+    post_buffer: usize,
     /// How many milliseconds requests in flight have at the end.
     grace: u64,
 }
@@ -254,6 +256,7 @@ impl<'s> Server<'s> {
             buffer,
             clock,
             log,
+            post_buffer: send_buffer.max(SEND_BUFFER_POST),
             grace: config.shutdown_grace * 1000,
         };
         server.log.info(format_args!("listening on {}", Address(address)));
@@ -268,7 +271,7 @@ impl<'s> Server<'s> {
         loop {
             let timeout = self.timeout();
             match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if errno(&error) != Errno::INTR => return Err(error.into()),
+                Err(error) if Errno::from_io_error(&error) != Some(Errno::INTR) => return Err(error.into()),
                 _ => {}
             }
             self.clock.look();
@@ -558,7 +561,7 @@ impl<'s> Server<'s> {
                     sends += 1;
                     let parts = first_piece(self.connections.output(id));
                     let more = parts[1].is_empty() && self.connections.has_next(id);
-                    match send(stream, parts, more) {
+                    match send(stream, parts, more, self.post_buffer) {
                         Ok(bytes) => {
                             *corked = more;
                             self.connections.sent(id, bytes, *readable, &mut turn);
@@ -643,18 +646,18 @@ fn goes_on(error: Errno, ready: &mut bool) -> bool {
 }
 
 /// Sends as much as the socket takes, in one call. With `more` another response follows at once, which the system may wait
-/// for; that goes for one part alone.
-fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool) -> Result<usize, Errno> {
+/// for; that goes for one part alone. The last part is there in the answer to a post, which may fill `post_buffer`.
+fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool, post_buffer: usize) -> Result<usize, Errno> {
     match parts {
         [only, [], []] => {
             let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
             rustix::net::send(stream, only, flags)
         }
         parts => {
-            if !parts[2].is_empty() && parts[1].len() <= SEND_AT_ONCE {
+            if !parts[2].is_empty() {
                 // The answer to a post goes out whole: else many who post at once would keep more past statuses than
                 // there are slots for, and be closed before they hear that all is well.
-                let _ = set_socket_send_buffer_size(stream, SEND_BUFFER_POST);
+                let _ = set_socket_send_buffer_size(stream, post_buffer);
             }
             rustix::io::writev(stream, &parts.map(IoSlice::new))
         }
@@ -683,10 +686,6 @@ fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr), Errno> {
 #[inline(never)]
 fn address_of(end: Option<SocketAddrAny>) -> Result<SocketAddr, Errno> {
     end.and_then(|end| end.try_into().ok()).ok_or(Errno::CONNABORTED)
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Listens, as `mio` does it but for the backlog: it asks for 128, which a burst fills while the loop is at something else,

@@ -54,7 +54,7 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WorkerError::Seed(path, reason) => write!(f, "seed file {}: {reason}", shown(path)),
-            WorkerError::Taken => f.write_str("another server of this process has a seed file or a state directory"),
+            WorkerError::Taken => f.write_str("another server of this process has files"),
             WorkerError::System(error) => write!(f, "cannot have a thread for files: {error}"),
         }
     }

@@ -380,8 +380,8 @@ impl<'b, D: Disk> Store<'b, D> {
         Err(Trouble::Step(Step::Read, Fault::STALE))
     }
 
-    #[inline(never)]
     /// The file with this stamp is, or has become so while it was read.
+    #[inline(never)]
     fn too_large(&self, stamp: Stamp) -> Reason {
         let limit = self.sources.max_bytes;
         Reason::Refused(Refusal::TooLarge { bytes: stamp.size.max(limit as u64 + 1), at_least: false, limit })

@@ -3,7 +3,7 @@
 //! The program is the same one, `gitops_status_server::program`. What the standard library does around it, for whatever
 //! a program might do, is a quarter of a binary of this size: a handler for stacks that overflow and a tree of threads
 //! for it, buffered standard output, destructors of thread-local values, an allocator for any pattern. Here is what this
-//! program needs of it. All that is unsafe is in this file.
+//! program needs of it. All that is unsafe is in this package.
 
 #![no_main]
 

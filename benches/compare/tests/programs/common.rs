@@ -1,5 +1,4 @@
 //! Calling `load`, and servers that do what a test tells them.
-#![allow(dead_code)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

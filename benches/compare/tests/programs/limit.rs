@@ -1,12 +1,11 @@
 //! `limit`, asked by `load`.
 
-mod common;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use common::{file, load};
+use crate::common::{file, load};
 
 struct Limit {
     child: Child,

@@ -1,6 +1,5 @@
 //! `load` against servers that do what a test tells them.
 
-mod common;
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Server, file, load, load_by_schedule, ok};
+use crate::common::{Server, file, load, load_by_schedule, ok};
 
 #[test]
 fn so_many_requests_are_sent_as_were_asked_for() {
