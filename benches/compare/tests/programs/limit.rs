@@ -1,6 +1,5 @@
 //! `limit`, asked by `load`.
 
-
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};

@@ -1,6 +1,5 @@
 //! `load` against servers that do what a test tells them.
 
-
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
