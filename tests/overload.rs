@@ -159,6 +159,10 @@ impl Hostile {
         }
     }
 
+    fn has_body(self) -> bool {
+        matches!(self, HalfABody | HalfAChunk)
+    }
+
     fn reads_nothing(self) -> bool {
         matches!(self, ReadsNothing | ReadsNothingOfMany)
     }
@@ -168,8 +172,9 @@ impl Hostile {
 const FLOOD: usize = 2000;
 /// How many connections the flooded server holds.
 const HELD: usize = 64;
-/// How many connections a flood opens in a second. One that the server closes is opened again, in its turn.
-const RATE: u64 = 2000;
+/// The time from one connection that a flood opens to the next: 2000 in a second. One that the server closes is opened
+/// again, in its turn.
+const INTERVAL: Duration = Duration::from_micros(500);
 /// The pause between two bytes of those who trickle: short, so that they send several before they have to go.
 const TRICKLE: Duration = Duration::from_millis(5);
 
@@ -190,10 +195,13 @@ impl Flood {
             let openings: Vec<_> = kinds.iter().map(|kind| kind.opening()).collect();
             let mut sockets: Vec<Option<(mio::net::TcpStream, bool)>> = (0..FLOOD).map(|_| None).collect();
             let mut closed: VecDeque<usize> = (0..FLOOD).collect();
-            let (begun, mut opened, mut trickled) = (Instant::now(), 0, Instant::now());
+            let (mut due, mut opened, mut trickled) = (Instant::now(), 0, Instant::now());
             while !told.load(Ordering::Relaxed) {
-                while opened < begun.elapsed().as_millis() as u64 * RATE / 1000 {
+                // Who was kept from it by the system does not make up for it: that would be more than the rate.
+                due = due.max(Instant::now() - 2 * INTERVAL);
+                while due <= Instant::now() {
                     let Some(index) = closed.pop_front() else { break };
+                    due += INTERVAL;
                     let kind = kinds[index % kinds.len()];
                     let buffer = kind.reads_nothing().then_some(4096);
                     let socket = hostile_socket(address, buffer, SocketFlags::NONBLOCK).expect("it can connect");
@@ -228,7 +236,7 @@ impl Flood {
                     }
                 }
             }
-            opened as usize
+            opened
         });
         Flood { stop, thread }
     }
@@ -241,22 +249,23 @@ impl Flood {
 }
 
 /// What a normal client does: it connects, sends a request in these pieces, and reads the answer to its end. With `asks`
-/// it waits for the 100 behind the first piece.
+/// it waits for the 100 behind the first piece, and sends nothing more where it is told something else.
 fn exchange(address: SocketAddr, pieces: &[&[u8]], asks: bool) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
+    let mut answer = Vec::new();
     for (index, piece) in pieces.iter().enumerate() {
         if asks && index == 1 {
             let mut asked = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
             stream.read_exact(&mut asked)?;
             if !asked.starts_with(b"HTTP/1.1 100 ") {
-                return Err(io::Error::other(format!("not asked for the body: {}", asked.escape_ascii())));
+                answer.extend(asked);
+                break;
             }
         }
         stream.write_all(piece)?;
     }
-    let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let code = answer.get(9..12).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
     Ok((code.ok_or(ErrorKind::UnexpectedEof)?, answer))
@@ -288,7 +297,7 @@ fn assert_withstands_with(kinds: &'static [Hostile], arguments: &[&str]) {
         assert_eq!(server.post(&status_of(MIB)).code, 200);
     }
     let flood = Flood::begin(address, kinds);
-    let (mut times, mut failures) = (Times(Vec::new()), Vec::new());
+    let (mut times, mut failures, mut crowded_out) = (Times(Vec::new()), Vec::new(), 0);
     let post = |fields: &str| {
         let fields = format!("Connection: close\r\nContent-Length: 2\r\n{fields}");
         post_head(&fields)
@@ -310,7 +319,24 @@ fn assert_withstands_with(kinds: &'static [Hostile], arguments: &[&str]) {
             && let Some((name, pieces)) = posts.pop_front()
         {
             let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
-            match exchange(address, &pieces, name == "asking first") {
+            let exchange = || exchange(address, &pieces, name == "asking first");
+            let mut answer = exchange();
+            // Where the flood has bodies too, every buffer goes round in two milliseconds. A client that this machine did
+            // not let send its second piece in that time is told so, and comes again as it is told.
+            let may_be_crowded_out = pieces.len() > 1 && kinds.iter().any(|kind| kind.has_body());
+            for _ in 0..2 {
+                match &answer {
+                    Ok((503, text))
+                        if may_be_crowded_out && String::from_utf8_lossy(text).contains("\r\nRetry-After: 1\r\n") =>
+                    {
+                        crowded_out += 1;
+                        thread::sleep(Duration::from_secs(1));
+                        answer = exchange();
+                    }
+                    _ => break,
+                }
+            }
+            match answer {
                 Ok((200, _)) => {}
                 Ok((code, answer)) => failures.push(format!("POST {name}: {code}, {}", answer.escape_ascii())),
                 Err(error) => failures.push(format!("POST {name}: {error:?}")),
@@ -321,7 +347,11 @@ fn assert_withstands_with(kinds: &'static [Hostile], arguments: &[&str]) {
     let opened = flood.end();
     wait_for_descriptors(&server, descriptors);
     let grown = memory_of(&server).saturating_sub(memory);
-    println!("{kinds:?}: {opened} opened; {times}; {} KiB more\n{}", grown >> 10, failures.join("\n"));
+    println!(
+        "{kinds:?}: {opened} opened; {times}; {crowded_out} posts came again; {} KiB more\n{}",
+        grown >> 10,
+        failures.join("\n")
+    );
     assert_eq!(failures.len(), 0, "{kinds:?}:\n{}", failures.join("\n"));
     assert!(times.at(99) < BOUND, "{kinds:?}: {times}");
     assert!(opened > HELD, "{opened}");
