@@ -589,6 +589,7 @@ impl Connection {
     }
 
     /// The request is answered without all of it being read, so nothing can follow it.
+    #[inline(never)]
     fn unread(&mut self) {
         self.keep_alive = false;
         self.after = After::Linger;

@@ -69,6 +69,11 @@ const PIECE: usize = 64_000;
 /// where that is one segment, wait 40 ms for its acknowledgement.
 const PIECE_EXCESS: usize = 4 << 10;
 const _: () = assert!(SEND_AT_ONCE + RESPONSE_MAX < PIECE + PIECE_EXCESS && PIECE_EXCESS < SEND_BUFFER);
+/// How many bytes of answers to requests that came together go out as one segment at most, over the loopback, where a
+/// segment can have 64 KiB. There are always two of them on their way then before [`SEND_BUFFER`] is full: who receives
+/// acknowledges the second at once, but the first alone only after 40 ms.
+const SEGMENT: usize = 8 << 10;
+const _: () = assert!(SEGMENT <= SEND_BUFFER);
 /// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
 /// not mean that there is no more.
 const READ_MAX: usize = 64 << 10;
@@ -140,9 +145,8 @@ struct Socket {
     writable: bool,
     /// The peer has ended: only a read that gives nothing says that all was read.
     read_closed: bool,
-    no_delay: bool,
-    /// The system holds back what it was given, for there was more to come.
-    corked: bool,
+    /// So many bytes the system holds back, for there was more to come.
+    corked: usize,
     queued: bool,
 }
 
@@ -505,21 +509,19 @@ impl<'s> Server<'s> {
     /// Says whether all was done that could be.
     fn serve(&mut self, id: usize, share: Share) -> bool {
         let done = self.take_steps(id, share);
-        let Socket { stream, no_delay, corked, .. } = &mut self.sockets[id];
-        if let Some(stream) = stream.as_ref().filter(|_| *corked) {
-            // What was to come did not. This sends what was held back, however often it is said (tcp(7)).
-            *no_delay = set_tcp_nodelay(stream, true).is_ok();
-            *corked = false;
+        let Socket { stream, corked, .. } = &mut self.sockets[id];
+        if let Some(stream) = stream.as_ref().filter(|_| *corked > 0) {
+            // What was to come did not. This sends what was held back, though it is set already (tcp(7)).
+            let _ = set_tcp_nodelay(stream, true);
+            *corked = 0;
         }
         done
     }
 
     /// The same, but for what the system was told to hold back.
     fn take_steps(&mut self, id: usize, share: Share) -> bool {
-        let mut sends = 0;
         for _ in 0..STEPS_MAX {
-            let Socket { stream: Some(stream), readable, writable, read_closed, no_delay, corked, .. } =
-                &mut self.sockets[id]
+            let Socket { stream: Some(stream), readable, writable, read_closed, corked, .. } = &mut self.sockets[id]
             else {
                 return true;
             };
@@ -554,16 +556,13 @@ impl<'s> Server<'s> {
                     if !*writable {
                         return true;
                     }
-                    // A second piece would wait for the acknowledgement of the first.
-                    if sends > 0 && !*corked && !*no_delay {
-                        *no_delay = set_tcp_nodelay(&*stream, true).is_ok();
-                    }
-                    sends += 1;
-                    let parts = first_piece(self.connections.output(id));
-                    let more = parts[1].is_empty() && self.connections.has_next(id);
+                    let output = self.connections.output(id);
+                    let has_next = output[1].is_empty() && self.connections.has_next(id);
+                    let parts = first_piece(output, has_next);
+                    let more = has_next && *corked + parts[0].len() < SEGMENT;
                     match send(stream, parts, more, self.post_buffer) {
                         Ok(bytes) => {
-                            *corked = more;
+                            *corked = if more { *corked + bytes } else { 0 };
                             self.connections.sent(id, bytes, *readable, &mut turn);
                             self.close_overdue_readers();
                         }
@@ -664,14 +663,18 @@ fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool, post_buffer: usize) -
     }
 }
 
-/// What of these bytes is sent first: all, unless they are a little more than one piece.
-fn first_piece(mut parts: [&[u8]; 3]) -> [&[u8]; 3] {
+/// What of these bytes is sent first: all, unless they are a little more than one piece, or more than a segment and others
+/// follow.
+fn first_piece(mut parts: [&[u8]; 3], has_next: bool) -> [&[u8]; 3] {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    if let Some(mut excess @ 1..=PIECE_EXCESS) = bytes.checked_sub(PIECE) {
-        for part in &mut parts {
-            *part = &part[..part.len().min(excess)];
-            excess -= part.len();
-        }
+    let mut first = match bytes.checked_sub(PIECE) {
+        Some(excess @ 1..=PIECE_EXCESS) => excess,
+        _ if has_next && bytes > SEGMENT => SEGMENT,
+        _ => return parts,
+    };
+    for part in &mut parts {
+        *part = &part[..part.len().min(first)];
+        first -= part.len();
     }
     parts
 }
@@ -689,13 +692,15 @@ fn address_of(end: Option<SocketAddrAny>) -> Result<SocketAddr, Errno> {
 }
 
 /// Listens, as `mio` does it but for the backlog: it asks for 128, which a burst fills while the loop is at something else,
-/// and who is turned away then comes again a whole second later. Every connection inherits what may be sent to it.
+/// and who is turned away then comes again a whole second later. Every connection inherits how much may be sent to it, and
+/// that a second piece does not wait for the acknowledgement of the first.
 #[inline(never)]
 fn listen(address: SocketAddr, send_buffer: usize) -> Result<TcpListener, Errno> {
     let socket = socket_for(address)?;
     // A server that starts again need not wait until the connections of the one before are forgotten.
     set_socket_reuseaddr(&socket, true)?;
     set_socket_send_buffer_size(&socket, send_buffer)?;
+    set_tcp_nodelay(&socket, true)?;
     bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))

@@ -822,6 +822,38 @@ fn a_response_does_not_wait_for_the_acknowledgement_of_its_own_beginning() {
 }
 
 #[test]
+fn responses_that_are_asked_for_together_do_not_wait_for_the_acknowledgement_of_those_before() {
+    // The system holds little of what is not acknowledged yet, so of these only a part may be on its way.
+    const TOGETHER: usize = 16;
+    let mut buffer = vec![0; 256 << 10];
+    for (size, times) in [(200, 100), (1024, 100), (4096, 100), (16_384, 20), (65_536, 10)] {
+        let server = Server::start(&[]);
+        let status = common::status_of(size);
+        assert_eq!(server.post(&status).code, 200);
+        // Another connection: the answer to a post may make the buffer larger.
+        let client = server.connect();
+        let mut stream = client.stream();
+        let get = request("GET", "/status.json", "");
+        stream.write_all(get.as_bytes()).unwrap();
+        let mut one = 0;
+        while !buffer[..one].ends_with(&status) {
+            one += stream.read(&mut buffer[one..]).unwrap();
+        }
+        let answered = least(3, || {
+            for _ in 0..times {
+                stream.write_all(get.repeat(TOGETHER).as_bytes()).unwrap();
+                let mut left = TOGETHER * one;
+                while left > 0 {
+                    left -= stream.read(&mut buffer).unwrap();
+                }
+            }
+        });
+        let bound = Duration::from_millis(400);
+        assert!(answered < bound, "{times} times {TOGETHER} GETs of {size} bytes take {answered:?}");
+    }
+}
+
+#[test]
 fn a_response_does_not_wait_for_a_request_that_is_not_whole() {
     // Who waits for more to send may do so for 200 ms.
     let server = Server::start(&[]);
