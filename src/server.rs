@@ -69,11 +69,14 @@ const PIECE: usize = 64_000;
 /// where that is one segment, wait 40 ms for its acknowledgement.
 const PIECE_EXCESS: usize = 4 << 10;
 const _: () = assert!(SEND_AT_ONCE + RESPONSE_MAX < PIECE + PIECE_EXCESS && PIECE_EXCESS < SEND_BUFFER);
-/// How many bytes of answers to requests that came together go out as one segment at most, over the loopback, where a
-/// segment can have 64 KiB. There are always two of them on their way then before [`SEND_BUFFER`] is full: who receives
-/// acknowledges the second at once, but the first alone only after 40 ms.
-const SEGMENT: usize = 8 << 10;
-const _: () = assert!(SEGMENT <= SEND_BUFFER);
+/// How many bytes of an answer go out at once where the next request is here already. Answers go out together then: as one
+/// segment, which over the loopback can have 64 KiB, and there always have to be two of them on their way before
+/// [`SEND_BUFFER`] is full. Who receives acknowledges the second at once, but the first alone only after 40 ms.
+const PART: usize = 8 << 10;
+/// Up to how many bytes are held back for more to come: with those the segment stays below what the buffer takes, and the
+/// system's own kilobyte.
+const HELD_MAX: usize = 6 << 10;
+const _: () = assert!(HELD_MAX + PART + (1 << 10) < 2 * SEND_BUFFER);
 /// How many bytes one read takes at most. It has to take all that a connection can have room for, or a short read would
 /// not mean that there is no more.
 const READ_MAX: usize = 64 << 10;
@@ -559,7 +562,7 @@ impl<'s> Server<'s> {
                     let output = self.connections.output(id);
                     let has_next = output[1].is_empty() && self.connections.has_next(id);
                     let parts = first_piece(output, has_next);
-                    let more = has_next && *corked + parts[0].len() < SEGMENT;
+                    let more = has_next && *corked + parts[0].len() < HELD_MAX;
                     match send(stream, parts, more, self.post_buffer) {
                         Ok(bytes) => {
                             *corked = if more { *corked + bytes } else { 0 };
@@ -663,13 +666,13 @@ fn send(stream: &TcpStream, parts: [&[u8]; 3], more: bool, post_buffer: usize) -
     }
 }
 
-/// What of these bytes is sent first: all, unless they are a little more than one piece, or more than a segment and others
+/// What of these bytes is sent first: all, unless they are a little more than one piece, or more than [`PART`] and others
 /// follow.
 fn first_piece(mut parts: [&[u8]; 3], has_next: bool) -> [&[u8]; 3] {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
     let mut first = match bytes.checked_sub(PIECE) {
         Some(excess @ 1..=PIECE_EXCESS) => excess,
-        _ if has_next && bytes > SEGMENT => SEGMENT,
+        _ if has_next && bytes > PART => PART,
         _ => return parts,
     };
     for part in &mut parts {

@@ -826,7 +826,9 @@ fn responses_that_are_asked_for_together_do_not_wait_for_the_acknowledgement_of_
     // The system holds little of what is not acknowledged yet, so of these only a part may be on its way.
     const TOGETHER: usize = 16;
     let mut buffer = vec![0; 256 << 10];
-    for (size, times) in [(200, 100), (1024, 100), (4096, 100), (16_384, 20), (65_536, 10)] {
+    for (size, times) in
+        [(200, 100), (1024, 100), (4096, 100), (7000, 100), (7900, 100), (12_000, 50), (16_384, 20), (65_536, 10)]
+    {
         let server = Server::start(&[]);
         let status = common::status_of(size);
         assert_eq!(server.post(&status).code, 200);
