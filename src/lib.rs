@@ -23,22 +23,30 @@
 //! | 3 | [`store`] | where a status is kept, and what wins when: the order of steps that `files` does |
 //! | 2 | [`snapshot`] | the slots that hold statuses, and who pins them |
 //! | 2 | [`status`] | what is accepted as a status, and its known fields |
-//! | 1 | [`json`], [`http`], [`text`] | one syntax each |
+//! | 2 | [`summary`] | what the views of a status are made of |
+//! | 2 | [`history`], [`badge`], [`page`] | one view each |
+//! | 1 | [`json`], [`http`], [`markup`], [`date`], [`text`] | one syntax each |
 
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod badge;
 pub mod connection;
 pub mod connections;
+pub mod date;
 pub mod event;
+pub mod history;
 pub mod http;
 pub mod json;
+pub mod markup;
+pub mod page;
 pub mod render;
 pub mod routes;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod summary;
 pub mod text;
 
 #[cfg(feature = "std")]

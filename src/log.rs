@@ -10,7 +10,7 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::stdio::stderr;
 
-use crate::clock::rfc3339;
+use crate::date::rfc3339;
 use crate::event::{Event, Journal};
 use crate::http::response::Date;
 use crate::json::{Unescape, escape};
