@@ -37,6 +37,8 @@ enum Kind {
     /// One of these, between which stands `, `.
     OneOf(&'static str),
     Path,
+    /// On or off; the flag alone is on.
+    Switch,
 }
 
 impl Opt {
@@ -59,18 +61,26 @@ const MAX_BYTES: usize = 1;
 const MAX_CONNECTIONS: usize = 2;
 const SEED_FILE: usize = 3;
 const REFRESH_MS: usize = 5;
-const HEAD_TIMEOUT: usize = 6;
-const BODY_TIMEOUT: usize = 7;
-const IDLE_TIMEOUT: usize = 8;
-const WRITE_TIMEOUT: usize = 9;
-const SHUTDOWN_GRACE: usize = 10;
-const LOG: usize = 11;
-const LOG_FORMAT: usize = 12;
+const STALE_AFTER: usize = 6;
+const STALE_UNREADY: usize = 7;
+const HEAD_TIMEOUT: usize = 8;
+const BODY_TIMEOUT: usize = 9;
+const IDLE_TIMEOUT: usize = 10;
+const WRITE_TIMEOUT: usize = 11;
+const SHUTDOWN_GRACE: usize = 12;
+const LOG: usize = 13;
+const LOG_FORMAT: usize = 14;
 
 const TIMEOUT: Kind = Kind::Number(1, 3600);
 
+/// What a switch may be: every second one is on.
+const SWITCH: &str = "off, on, false, true, no, yes, 0, 1";
+
+/// A year.
+const STALE_AFTER_MAX: u32 = 31_536_000;
+
 /// Every option, in the order of `--help`.
-pub static OPTIONS: [Opt; 13] = [
+pub static OPTIONS: [Opt; 15] = [
     opt(
         "listen",
         "ADDR:PORT",
@@ -101,6 +111,14 @@ pub static OPTIONS: [Opt; 13] = [
         Kind::Number(0, 60_000),
         "how long others' changes of the seed or state may stay unseen, 0 to 60000",
     ),
+    opt(
+        "stale-after",
+        "S",
+        "",
+        Kind::Number(1, STALE_AFTER_MAX),
+        "seconds without a post after which the status is shown as stale, 1 to 31536000",
+    ),
+    opt("stale-unready", "", "off", Kind::Switch, "with --stale-after: /ready is 503 as long as the status is stale"),
     opt("head-timeout", "S", "10", TIMEOUT, "seconds for a whole request head, 1 to 3600"),
     opt("body-timeout", "S", "30", TIMEOUT, "seconds for a whole request body, 1 to 3600"),
     opt("idle-timeout", "S", "75", TIMEOUT, "seconds that a connection may be idle, 1 to 3600"),
@@ -152,6 +170,10 @@ pub struct Config {
     pub state_dir: Option<&'static Path>,
     /// Milliseconds for which others' changes of either may stay unseen.
     pub refresh_ms: u64,
+    /// Seconds without a status after which what is known is stale; 0 for never.
+    pub stale_after: u64,
+    /// Whether the server is not ready then.
+    pub stale_unready: bool,
     /// What is configured about connections.
     pub limits: Limits,
     /// Seconds for requests in flight.
@@ -235,7 +257,9 @@ fn parse(
         let Some(index) = name.0.strip_prefix(b"--").and_then(|name| position(&OPTIONS, name)) else {
             return Err(UsageError(format!("unknown option {name}")));
         };
-        let value = value.map(OsStr::from_bytes).or_else(|| arguments.next());
+        let is_switch = matches!(OPTIONS[index].kind, Kind::Switch);
+        let value = value.map(OsStr::from_bytes);
+        let value = if is_switch { value.or(Some(OsStr::new("on"))) } else { value.or_else(|| arguments.next()) };
         let missing = || UsageError(format!("{name} needs a value: {}", OPTIONS[index].value));
         flags[index] = Some(value.ok_or_else(missing)?);
     }
@@ -263,9 +287,14 @@ fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Res
             Kind::Address => {}
             Kind::Number(least, most) => numbers[index] = given.number(least, most)?,
             Kind::OneOf(choices) => numbers[index] = given.one_of(choices)?,
+            Kind::Switch => numbers[index] = given.one_of(SWITCH)? % 2,
             Kind::Path if index == SEED_FILE => seed_file = given.path()?,
             Kind::Path => state_dir = given.path()?,
         }
+    }
+    if numbers[STALE_UNREADY] == 1 && numbers[STALE_AFTER] == 0 {
+        let given = Given::of(&OPTIONS[STALE_UNREADY], flags[STALE_UNREADY], environment);
+        return Err(given.wrong(format_args!("--stale-after with it")));
     }
     let milliseconds = |index: usize| u64::from(numbers[index]) * 1000;
     Ok(Config {
@@ -274,6 +303,8 @@ fn config(flags: &[Option<&'static OsStr>], environment: Environment<'_>) -> Res
         seed_file,
         state_dir,
         refresh_ms: numbers[REFRESH_MS].into(),
+        stale_after: numbers[STALE_AFTER].into(),
+        stale_unready: numbers[STALE_UNREADY] == 1,
         limits: Limits {
             max_bytes: numbers[MAX_BYTES] as usize,
             head_timeout: milliseconds(HEAD_TIMEOUT),
@@ -353,6 +384,10 @@ impl Given {
     }
 
     fn number(&self, least: u32, most: u32) -> Result<u32, UsageError> {
+        if self.value.is_empty() && !self.is_flag {
+            // It has no default.
+            return Ok(0);
+        }
         let number = decimal(self.value.as_bytes()).filter(|&number| number >= least.into() && number <= most.into());
         let number = number.ok_or_else(|| self.wrong(format_args!("a number from {least} to {most}")));
         number.map(|number| number as u32)
@@ -391,7 +426,10 @@ Options; a flag wins over its environment variable, and that over the default:
     for option @ Opt { name, value, default, meaning, .. } in &OPTIONS {
         let variable = option.variable();
         let default = if default.is_empty() { "none" } else { default };
-        text.push_str(&format!("  --{name} {value}\n      {meaning}\n      [env: {variable}] [default: {default}]\n"));
+        let space = if value.is_empty() { "" } else { " " };
+        text.push_str(&format!(
+            "  --{name}{space}{value}\n      {meaning}\n      [env: {variable}] [default: {default}]\n"
+        ));
     }
     text.push_str(
         "  -h, --help

@@ -27,15 +27,21 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::counters::{Counters, Route, Tally};
+use crate::date;
 use crate::event::{Event, Journal};
+use crate::history::{History, SECOND};
 use crate::http::framing::{Decoder, Length};
 use crate::http::head::{self, Begun, HEAD_MAX, Head, Method};
 use crate::http::response::{CONTINUE, Code, Date, Persistence, RESPONSE_MAX, Rendered, Writer};
+use crate::metrics::Facts;
 use crate::render::{self, Manner};
-use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation};
-use crate::snapshot::{SlotId, Snapshots};
+use crate::routes::{self, Answer, Content, POST_PATH, Problem, Situation, View};
+use crate::sheets::{SheetId, Sheets};
+use crate::snapshot::{ETag, SlotId, Snapshots};
 use crate::status::{self, Refusal, STATUS_CAPACITY};
 use crate::store::Trouble;
+use crate::summary::Summary;
 
 /// How long, in milliseconds, a connection that lingers may send nothing before it is closed: several round trips of the
 /// slowest links, and whoever has read its answer closes sooner.
@@ -108,11 +114,70 @@ impl Watch {
     }
 }
 
+/// When what is known is too old. All times are in milliseconds, on the clock of [`Turn::now`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Staleness {
+    /// For how long no status has to come; 0 where that does not matter.
+    pub after: u64,
+    /// Whether the server is not ready then.
+    pub unready: bool,
+    /// When it will have been so long.
+    pub at: u64,
+}
+
+impl Staleness {
+    /// Whether no status came for too long.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.after > 0 && now >= self.at
+    }
+
+    /// A status came `age` before `now`.
+    pub fn reported(&mut self, age: u64, now: u64) {
+        self.at = now + self.after.saturating_sub(age);
+    }
+}
+
+/// How many connections there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Population {
+    /// Open.
+    pub open: usize,
+    /// At most.
+    pub most: usize,
+    /// Since the start, all together.
+    pub accepted: u64,
+}
+
+/// What is known of the process. The core cannot ask.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    /// When it was started, in seconds since 1970.
+    pub started: u64,
+    /// How many bytes of its memory are resident, if that can be known.
+    pub resident: fn() -> Option<u64>,
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Shared<'s> {
     /// The statuses.
     pub snapshots: &'s mut Snapshots,
+    /// What the current one says.
+    pub summary: &'s mut Summary,
+    /// What the last ones said.
+    pub history: &'s mut History,
+    /// Where views are rendered.
+    pub sheets: &'s mut Sheets,
+    /// What happened so far.
+    pub counters: &'s mut Counters,
+    /// How many connections there are.
+    pub population: Population,
+    /// When what is known is too old.
+    pub staleness: Staleness,
+    /// The process.
+    pub process: Process,
+    /// Whether the log wants to know of each request.
+    pub tells_requests: bool,
     /// The files behind them, if there are any.
     pub watch: Option<Watch>,
     /// How many connections wait for room.
@@ -121,6 +186,27 @@ pub struct Shared<'s> {
     pub limits: Limits,
     /// Whether the server is about to exit: every response is the last one of its connection.
     pub shutting_down: bool,
+}
+
+impl Shared<'_> {
+    /// What answers depend on at `now`.
+    #[inline(always)]
+    fn situation(&self, now: u64) -> Situation<'_> {
+        let Staleness { after, unready, .. } = self.staleness;
+        Situation {
+            etag: self.snapshots.current().etag(),
+            max_bytes: self.limits.max_bytes,
+            shutting_down: self.shutting_down,
+            trouble: self.watch.and_then(|watch| watch.trouble()),
+            stale: (unready && self.staleness.is_over(now)).then_some(after / 1000),
+        }
+    }
+
+    /// The summary is that of a status which came just now.
+    pub(crate) fn report(&mut self, turn: &Turn<'_>) {
+        self.history.record(self.summary, date::seconds(turn.date) * SECOND);
+        self.staleness.reported(0, turn.now);
+    }
 }
 
 /// What the world outside says during one turn of the event loop.
@@ -182,6 +268,8 @@ enum Frame {
     Envelope,
     /// The head that its slot has for it.
     Prepared,
+    /// It is not the status: what is rendered stands in front of a view.
+    Sheet(SheetId),
 }
 
 /// One connection. All its memory is in it, but for its [`Inbox`].
@@ -356,6 +444,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is sent from this sheet.
+    pub(crate) fn has_sheet(&self, sheet: SheetId) -> bool {
+        self.frame == Frame::Sheet(sheet)
+    }
+
     /// Whether it is sent from this slot.
     pub(crate) fn reads(&self, slot: SlotId) -> bool {
         self.content == Some(slot)
@@ -451,21 +544,16 @@ impl Connection {
         };
         let waited = core::mem::take(&mut self.waited);
         let outdated = shared.watch.is_some_and(|watch| !watch.is_fresh(turn.now));
-        if outdated && !waited && routes::depends_on_files(&head) {
+        let route = routes::route_of(head.path);
+        if outdated && !waited && routes::depends_on_files(route, head.method) {
             self.looked_for = false;
             self.enter(Phase::Look, turn.now, LOOK_PATIENCE_MS);
             return 0;
         }
         self.keep_alive = head.keep_alive;
         self.version_10 = head.version_10;
-        let situation = Situation {
-            etag: shared.snapshots.current().etag(),
-            max_bytes: shared.limits.max_bytes,
-            shutting_down: shared.shutting_down,
-            trouble: shared.watch.and_then(|watch| watch.trouble()),
-        };
-        let request = Request::of(&head);
-        let answer = match routes::route(&head, &situation) {
+        let request = Request::of(&head, routes::tally(route, head.method));
+        let answer = match routes::answer(route, &head, &shared.situation(turn.now)) {
             // Who waits already was here earlier.
             Ok(Answer::TakeStatus) if shared.queue > 0 && !waited => {
                 self.enter(Phase::Room, turn.now, shared.limits.body_timeout);
@@ -490,6 +578,7 @@ impl Connection {
             self.unread();
         }
         match answer {
+            Ok(Content::View(view)) => self.show(view, &head, &request, shared, turn),
             Ok(content) => self.answer(content, &request, shared, turn),
             Err(problem) => self.refuse(problem, &request, shared, turn),
         }
@@ -564,7 +653,10 @@ impl Connection {
             Ok(view) => {
                 let (peer, bytes) = (self.peer, self.received as usize);
                 turn.journal.record(Event::Accepted { peer, bytes, sync_status: view.sync_status });
+                *shared.summary = Summary::of(&view);
                 shared.snapshots.publish(slot, render::prepare);
+                shared.counters.posts_accepted += 1;
+                shared.report(turn);
                 self.accepted(shared, turn);
             }
             Err(refusal) => self.refuse(Problem::Refused(refusal), &Request::POST, shared, turn),
@@ -598,12 +690,12 @@ impl Connection {
     /// A request whose head was never whole, or is refused.
     #[inline(never)]
     fn unknown_request(&self) -> Request<'static> {
-        let method = match self.begun {
-            Begun::Unknown => "-",
-            Begun::Head => "HEAD",
-            Begun::Post => "POST",
+        let (method, tally) = match self.begun {
+            Begun::Unknown => ("-", Tally::other(Route::None)),
+            Begun::Head => ("HEAD", Tally::read(Route::None)),
+            Begun::Post => ("POST", Tally::write(Route::None)),
         };
-        Request { method, target: "-", length: Some(0), head_only: self.begun == Begun::Head }
+        Request { method, target: "-", tally, length: Some(0), head_only: self.begun == Begun::Head }
     }
 
     fn persistence(&self, shared: &Shared<'_>) -> Persistence {
@@ -635,6 +727,45 @@ impl Connection {
         self.answered(request, code, bytes, shared, turn);
     }
 
+    /// Answers with a view of the status.
+    #[inline(never)]
+    fn show(
+        &mut self,
+        view: View,
+        head: &Head<'_, '_>,
+        request: &Request<'_>,
+        shared: &mut Shared<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let stale = shared.staleness.is_over(turn.now);
+        let id = shared.sheets.take().expect("one is always free: who has kept one longest has to go before");
+        let facts = Facts {
+            summary: shared.summary,
+            history: shared.history,
+            counters: shared.counters,
+            stale,
+            ready: shared.situation(turn.now).readiness().is_ok(),
+            bytes: shared.snapshots.current().bytes().len(),
+            population: shared.population,
+            slots: shared.snapshots.usage(),
+            started: shared.process.started,
+            resident: if view == View::Metrics { (shared.process.resident)() } else { None },
+        };
+        let sheet = shared.sheets.get_mut(id);
+        render::sheet(sheet, view, &facts, head.target);
+        let etag = ETag::of(sheet);
+        let known = view != View::Metrics && routes::has_already(head, &etag);
+        let manner = self.manner(request, shared, turn.date);
+        let sheet = shared.sheets.get(id);
+        let (code, bytes) = render::view(&mut self.rendered, view, sheet.len(), &etag, known, manner);
+        if bytes > 0 {
+            self.frame = Frame::Sheet(id);
+        } else {
+            shared.sheets.give_back(id);
+        }
+        self.answered(request, code, bytes, shared, turn);
+    }
+
     fn refuse(&mut self, problem: Problem, request: &Request<'_>, shared: &mut Shared<'_>, turn: &mut Turn<'_>) {
         if let Some(slot) = self.body.take() {
             shared.snapshots.abandon(slot);
@@ -642,6 +773,8 @@ impl Connection {
         let code = problem.code();
         if request.method == "POST" {
             let bytes = request.length.unwrap_or(self.received);
+            shared.counters.posts_refused += 1;
+            shared.counters.refused_at = Some(*turn.date);
             turn.journal.record(Event::Refused { peer: self.peer, code, bytes, reason: &problem });
         }
         let manner = self.manner(request, shared, turn.date);
@@ -650,9 +783,19 @@ impl Connection {
     }
 
     /// The response is rendered; it has to be told of and sent.
-    fn answered(&mut self, request: &Request<'_>, code: Code, bytes: usize, shared: &Shared<'_>, turn: &mut Turn<'_>) {
-        let (method, target) = (request.method, request.target);
-        turn.journal.record(Event::Answered { peer: self.peer, method, target, code, bytes });
+    fn answered(
+        &mut self,
+        request: &Request<'_>,
+        code: Code,
+        bytes: usize,
+        shared: &mut Shared<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        shared.counters.answer(request.tally, code);
+        if shared.tells_requests {
+            let (method, target) = (request.method, request.target);
+            turn.journal.record(Event::Answered { peer: self.peer, method, target, code, bytes });
+        }
         let after = match self.persistence(shared) {
             Persistence::Close if self.after == After::Linger => After::Linger,
             Persistence::Close => After::Close,
@@ -664,17 +807,17 @@ impl Connection {
     fn send(&mut self, after: After, shared: &Shared<'_>, now: u64) {
         self.after = after;
         self.sent = 0;
-        self.total = self.response(shared.snapshots).iter().map(|part| part.len()).sum();
+        self.total = self.response(shared).iter().map(|part| part.len()).sum();
         self.enter(Phase::Send, now, shared.limits.write_timeout);
     }
 
     /// The bytes to send next, in this order.
-    pub fn output<'a>(&'a self, snapshots: &'a Snapshots) -> [&'a [u8]; 3] {
+    pub fn output<'a>(&'a self, shared: &'a Shared<'_>) -> [&'a [u8]; 3] {
         if !self.owes() {
             return [b""; 3];
         }
         let mut skip = self.sent;
-        self.response(snapshots).map(|part| {
+        self.response(shared).map(|part| {
             let skipped = skip.min(part.len());
             skip -= skipped;
             &part[skipped..]
@@ -682,10 +825,15 @@ impl Connection {
     }
 
     /// The whole response that was rendered last.
-    fn response<'a>(&'a self, snapshots: &'a Snapshots) -> [&'a [u8]; 3] {
-        let Some(slot) = self.content.map(|slot| snapshots.slot(slot)) else { return [&self.rendered, b"", b""] };
+    fn response<'a>(&'a self, shared: &'a Shared<'_>) -> [&'a [u8]; 3] {
+        let Some(slot) = self.content.map(|slot| shared.snapshots.slot(slot)) else {
+            return match self.frame {
+                Frame::Sheet(id) => [&self.rendered, shared.sheets.get(id), b""],
+                _ => [&self.rendered, b"", b""],
+            };
+        };
         match self.frame {
-            Frame::Rendered => [&self.rendered, slot.bytes(), b""],
+            Frame::Rendered | Frame::Sheet(_) => [&self.rendered, slot.bytes(), b""],
             Frame::Envelope => [&self.rendered, slot.bytes(), render::ENVELOPE_END],
             Frame::Prepared => [slot.response(), b"", b""],
         }
@@ -712,10 +860,7 @@ impl Connection {
             self.enter(Phase::Send, turn.now, shared.limits.write_timeout);
             return;
         }
-        if let Some(slot) = self.content.take() {
-            shared.snapshots.unpin(slot);
-        }
-        self.frame = Frame::Rendered;
+        self.let_go(shared);
         match self.after {
             After::Idle => {
                 self.kept = true;
@@ -806,20 +951,34 @@ impl Connection {
     }
 
     /// The socket is closed: gives back all that is held.
-    pub fn close(&mut self, inbox: &mut Inbox, snapshots: &mut Snapshots) {
+    pub fn close(&mut self, inbox: &mut Inbox, shared: &mut Shared<'_>) {
         if let Some(slot) = self.body.take() {
-            snapshots.abandon(slot);
+            shared.snapshots.abandon(slot);
         }
-        if let Some(slot) = self.content.take() {
-            snapshots.unpin(slot);
-        }
+        self.let_go(shared);
         if !inbox.is_empty() {
             inbox.clear();
         }
-        self.frame = Frame::Rendered;
         (self.sent, self.total) = (0, 0);
         self.phase = Phase::Closed;
         self.deadline = 0;
+    }
+
+    /// What was sent is not needed any more.
+    fn let_go(&mut self, shared: &mut Shared<'_>) {
+        if let Some(slot) = self.content.take() {
+            shared.snapshots.unpin(slot);
+        }
+        if let Frame::Sheet(id) = self.frame {
+            shared.sheets.give_back(id);
+        }
+        self.frame = Frame::Rendered;
+    }
+
+    /// The sheet that it is sent from goes to others. Half of its response is out, so nothing else can be said.
+    pub(crate) fn yield_sheet(&mut self, shared: &mut Shared<'_>) {
+        self.let_go(shared);
+        self.phase = Phase::Closed;
     }
 
     fn idle(&mut self, shared: &Shared<'_>, now: u64) {
@@ -843,6 +1002,7 @@ fn put(inbox: &mut Inbox, bytes: &[u8]) {
 struct Request<'r> {
     method: &'r str,
     target: &'r str,
+    tally: Tally,
     /// How many bytes of body its head announced, as far as it did; `None` when the body is being read.
     length: Option<u64>,
     /// A response without its content is wanted (RFC 9110 §9.3.2).
@@ -851,12 +1011,14 @@ struct Request<'r> {
 
 impl<'r> Request<'r> {
     /// One whose body was being read: there is one kind only.
-    const POST: Request<'static> = Request { method: "POST", target: POST_PATH, length: None, head_only: false };
+    const POST: Request<'static> =
+        Request { method: "POST", target: POST_PATH, tally: Tally::write(Route::Post), length: None, head_only: false };
 
-    fn of(head: &Head<'_, 'r>) -> Self {
+    fn of(head: &Head<'_, 'r>, tally: Tally) -> Self {
         Request {
             method: head.method_text,
             target: head.target,
+            tally,
             length: match head.body {
                 Length::Bytes(bytes) => Some(bytes),
                 Length::Chunked => Some(0),

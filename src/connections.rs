@@ -2,12 +2,17 @@
 
 use core::net::SocketAddr;
 
-use crate::connection::{Connection, Inbox, Limits, Next, Phase, Shared, Turn, Watch};
+use crate::connection::{Connection, Inbox, Limits, Next, Phase, Population, Process, Shared, Staleness, Turn, Watch};
+use crate::counters::Counters;
 use crate::event::Event;
+use crate::history::{History, SECOND};
 use crate::render::prepare;
+use crate::sheets::{SheetId, Sheets};
 use crate::snapshot::{SlotId, Snapshots};
 use crate::status;
 use crate::store::Trouble;
+use crate::summary::Summary;
+use crate::{date, http::response::Date};
 
 /// The most connections that can be configured: some hundred times what a dashboard and a pipeline need, and so few that
 /// all of them can be looked through for the nearest deadline.
@@ -18,6 +23,9 @@ const _: () = assert!(CONNECTIONS_CAPACITY <= u16::MAX as usize);
 /// The part of all connections, one in so many, that those which have not asked anything yet may always have. With it a
 /// new connection has time for its request even where all others are stuck in the middle of something.
 const NEWCOMERS_SHARE: usize = 4;
+
+/// A deadline that has passed: no clock starts at 0.
+const OVERDUE: u64 = 1;
 
 /// All the memory that the server ever uses for its work. It is meant to be a `static`: it begins as zeros, and what
 /// is never written is never resident.
@@ -30,6 +38,10 @@ pub struct Storage {
     free: heapless::Vec<u16, CONNECTIONS_CAPACITY>,
     /// One more than the highest number that a connection ever had: nothing behind it was ever touched.
     used: usize,
+    summary: Summary,
+    counters: Counters,
+    history: History,
+    sheets: Sheets,
     snapshots: Snapshots,
 }
 
@@ -42,6 +54,10 @@ impl Storage {
             deadlines: [0; CONNECTIONS_CAPACITY],
             free: heapless::Vec::new(),
             used: 0,
+            summary: Summary::NONE,
+            counters: Counters::ZERO,
+            history: History::new(),
+            sheets: Sheets::new(),
             snapshots: Snapshots::new(),
         }
     }
@@ -90,8 +106,6 @@ pub struct Connections<'s> {
     deadlines: &'s mut [u64],
     free: &'s mut heapless::Vec<u16, CONNECTIONS_CAPACITY>,
     used: &'s mut usize,
-    /// How many connections there were.
-    accepted: u64,
     /// When the requests in flight have to be done, once the server is about to exit.
     ends: Option<u64>,
     /// How many connections wait for the files.
@@ -107,14 +121,34 @@ impl<'s> Connections<'s> {
     /// gone. It holds at most `count` connections, 1 to
     /// [`CONNECTIONS_CAPACITY`].
     pub fn new(storage: &'s mut Storage, count: usize, limits: Limits) -> Self {
-        let Storage { connections, inboxes, deadlines, free, used, snapshots } = storage;
+        let Storage { connections, inboxes, deadlines, free, used, summary, counters, history, sheets, snapshots } =
+            storage;
         let count = count.clamp(1, CONNECTIONS_CAPACITY);
+        let mut shared = Shared {
+            snapshots,
+            summary,
+            history,
+            sheets,
+            counters,
+            population: Population { open: 0, most: count, accepted: 0 },
+            staleness: Staleness::default(),
+            process: Process { started: 0, resident: || None },
+            tells_requests: true,
+            watch: None,
+            queue: 0,
+            limits,
+            shutting_down: false,
+        };
         for id in 0..*used {
-            connections[id].close(&mut inboxes[id], snapshots);
+            connections[id].close(&mut inboxes[id], &mut shared);
             deadlines[id] = 0;
         }
         *used = 0;
-        snapshots.start(status::UNKNOWN, prepare);
+        shared.snapshots.start(status::UNKNOWN, prepare);
+        shared.sheets.start();
+        *shared.counters = Counters::ZERO;
+        shared.history.clear();
+        *shared.summary = summary_of(status::UNKNOWN);
         // The last one in is the first one out, so the low numbers are used before memory is touched for the high ones.
         *free = (0..count as u16).rev().collect();
         Connections {
@@ -123,12 +157,11 @@ impl<'s> Connections<'s> {
             deadlines: &mut deadlines[..count],
             free,
             used,
-            accepted: 0,
             ends: None,
             waiting: 0,
             storing: None,
             looked_last: false,
-            shared: Shared { snapshots, watch: None, queue: 0, limits, shutting_down: false },
+            shared,
         }
     }
 
@@ -140,7 +173,37 @@ impl<'s> Connections<'s> {
 
     /// Makes `status`, which was found to be one and has at most [`status::STATUS_CAPACITY`] bytes, the current one.
     pub fn load(&mut self, status: &[u8]) {
+        *self.shared.summary = summary_of(status);
         self.shared.snapshots.load(status, prepare);
+    }
+
+    /// Where no status comes for so many milliseconds, what is known is stale from then on, and with `unready` the server is
+    /// not ready. The last one came when the history says, or now.
+    pub fn stale_after(&mut self, after: u64, unready: bool, now: u64, date: &Date) {
+        self.shared.staleness = Staleness { after, unready, at: 0 };
+        self.reported(now, date);
+    }
+
+    /// The newest status came when the history says.
+    fn reported(&mut self, now: u64, date: &Date) {
+        let came = self.shared.history.newest().map(|newest| newest.last_received_at / SECOND);
+        let age = came.map_or(0, |came| date::seconds(date).saturating_sub(came));
+        self.shared.staleness.reported(age.saturating_mul(1000), now);
+    }
+
+    /// The metrics tell of this process.
+    pub fn is_part_of(&mut self, process: Process) {
+        self.shared.process = process;
+    }
+
+    /// Whether the journal wants to know of each request, as it does unless it says otherwise.
+    pub fn tell_requests(&mut self, tell: bool) {
+        self.shared.tells_requests = tell;
+    }
+
+    /// A connection has to make room for another.
+    pub fn evict(&mut self) {
+        self.shared.counters.evicted += 1;
     }
 
     /// Whether somebody has waited in vain for what the files are asked.
@@ -189,6 +252,7 @@ impl<'s> Connections<'s> {
         }
         if let Some(status) = finished.changed {
             self.load(status);
+            self.shared.report(turn);
         }
         let Storing { slot, peer } = self.storing.take()?;
         self.shared.snapshots.take_back(slot);
@@ -196,17 +260,24 @@ impl<'s> Connections<'s> {
         match finished.stored.unwrap_or(Ok(())) {
             Ok(()) => {
                 let status = self.shared.snapshots.slot(slot).bytes();
-                let sync_status = status::read(status).ok().and_then(|view| view.sync_status);
-                turn.journal.record(Event::Accepted { peer, bytes: status.len(), sync_status });
+                let view = status::read(status).unwrap_or_default();
+                turn.journal.record(Event::Accepted { peer, bytes: status.len(), sync_status: view.sync_status });
+                *self.shared.summary = Summary::of(&view);
+                self.shared.counters.posts_accepted += 1;
+                self.shared.counters.state_writes += 1;
                 self.publish(slot);
+                self.shared.report(turn);
                 if let Some(id) = waiting {
                     self.connections[id].accepted(&mut self.shared, turn);
                 }
             }
-            Err(trouble) => match waiting {
-                Some(id) => self.connections[id].unstored(trouble, &mut self.shared, turn),
-                None => self.shared.snapshots.abandon(slot),
-            },
+            Err(trouble) => {
+                self.shared.counters.state_write_failures += 1;
+                match waiting {
+                    Some(id) => self.connections[id].unstored(trouble, &mut self.shared, turn),
+                    None => self.shared.snapshots.abandon(slot),
+                }
+            }
         }
         let id = waiting?;
         self.settle(id);
@@ -244,7 +315,7 @@ impl<'s> Connections<'s> {
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.capacity() - self.free.len()
+        self.shared.population.open
     }
 
     /// Takes a new connection from `peer` and gives its number. `None` where there is no room: then the
@@ -252,8 +323,10 @@ impl<'s> Connections<'s> {
     pub fn accept(&mut self, peer: SocketAddr, now: u64) -> Option<usize> {
         let id = usize::from(self.free.pop()?);
         *self.used = (*self.used).max(id + 1);
-        self.connections[id].open(peer, self.accepted, &self.shared, now);
-        self.accepted += 1;
+        let number = self.shared.population.accepted;
+        self.connections[id].open(peer, number, &self.shared, now);
+        self.shared.population.accepted += 1;
+        self.shared.population.open += 1;
         self.settle(id);
         Some(id)
     }
@@ -300,6 +373,7 @@ impl<'s> Connections<'s> {
 
     /// See [`Connection::receive`].
     pub fn receive(&mut self, id: usize, input: &[u8], turn: &mut Turn<'_>) {
+        self.shared.counters.received += input.len() as u64;
         self.connections[id].receive(&mut self.inboxes[id], input, &mut self.shared, turn);
         if self.shared.shutting_down {
             self.connections[id].hasten(turn.now);
@@ -315,7 +389,7 @@ impl<'s> Connections<'s> {
 
     /// See [`Connection::output`].
     pub fn output(&self, id: usize) -> [&[u8]; 3] {
-        self.connections[id].output(self.shared.snapshots)
+        self.connections[id].output(&self.shared)
     }
 
     /// See [`Connection::owes`].
@@ -330,6 +404,7 @@ impl<'s> Connections<'s> {
 
     /// See [`Connection::sent`].
     pub fn sent(&mut self, id: usize, bytes: usize, unread: bool, turn: &mut Turn<'_>) {
+        self.shared.counters.sent += bytes as u64;
         self.connections[id].sent(&mut self.inboxes[id], bytes, unread, &mut self.shared, turn);
         self.settle(id);
     }
@@ -345,7 +420,8 @@ impl<'s> Connections<'s> {
 
     /// The socket of connection `id` is closed; its number is free.
     pub fn close(&mut self, id: usize) {
-        self.connections[id].close(&mut self.inboxes[id], self.shared.snapshots);
+        self.connections[id].close(&mut self.inboxes[id], &mut self.shared);
+        self.shared.population.open -= 1;
         self.settle(id);
         self.free.push(id as u16).expect("a connection is closed once");
     }
@@ -360,6 +436,9 @@ impl<'s> Connections<'s> {
     pub fn expire(&mut self, turn: &mut Turn<'_>) -> Option<usize> {
         let due = |&deadline: &u64| deadline != 0 && deadline <= turn.now;
         let id = self.deadlines[..*self.used].iter().position(due)?;
+        // Who waits for files is not to blame.
+        let blamed = !self.connections[id].waits() && self.connections[id].phase() != Phase::Closed;
+        self.shared.counters.timed_out += u64::from(blamed);
         self.connections[id].expire(&mut self.inboxes[id], &mut self.shared, turn);
         self.settle(id);
         Some(id)
@@ -425,7 +504,26 @@ impl<'s> Connections<'s> {
             self.shared.queue = if queues { self.shared.queue + 1 } else { self.shared.queue - 1 };
         }
         self.deadlines[id] = if connection.phase() == Phase::Closed { 0 } else { connection.deadline() };
+        if let Some(sheet) = self.shared.sheets.overdue() {
+            self.take_sheet(sheet);
+        }
     }
+
+    /// Takes a sheet from whoever is slow to read it. Its connection is closed as one whose deadline has passed.
+    #[inline(never)]
+    fn take_sheet(&mut self, sheet: SheetId) {
+        let Some(id) = self.connections[..*self.used].iter().position(|connection| connection.has_sheet(sheet)) else {
+            return;
+        };
+        self.connections[id].yield_sheet(&mut self.shared);
+        self.shared.counters.evicted += 1;
+        self.deadlines[id] = OVERDUE;
+    }
+}
+
+/// What a status says that was found to be one.
+fn summary_of(status: &[u8]) -> Summary {
+    status::read(status).map_or(Summary::NONE, |view| Summary::of(&view))
 }
 
 /// The connection of the lowest rank. Of two that are alike to the millisecond, it is the one that came first.

@@ -74,6 +74,11 @@ impl History {
         });
     }
 
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+    }
+
     /// The rows, the oldest first.
     pub fn rows(&self) -> &[Row] {
         &self.rows

@@ -23,8 +23,9 @@
 //! | 3 | [`store`] | where a status is kept, and what wins when: the order of steps that `files` does |
 //! | 2 | [`snapshot`] | the slots that hold statuses, and who pins them |
 //! | 2 | [`status`] | what is accepted as a status, and its known fields |
-//! | 2 | [`summary`] | what the views of a status are made of |
-//! | 2 | [`history`], [`badge`], [`page`] | one view each |
+//! | 2 | [`sheets`] | the buffers that views are sent from |
+//! | 2 | [`page`], [`badge`], [`history`], [`metrics`] | one view of the status each |
+//! | 2 | [`summary`], [`counters`] | what views are made of |
 //! | 1 | [`json`], [`http`], [`markup`], [`date`], [`text`] | one syntax each |
 
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
@@ -34,15 +35,18 @@
 pub mod badge;
 pub mod connection;
 pub mod connections;
+pub mod counters;
 pub mod date;
 pub mod event;
 pub mod history;
 pub mod http;
 pub mod json;
 pub mod markup;
+pub mod metrics;
 pub mod page;
 pub mod render;
 pub mod routes;
+pub mod sheets;
 pub mod snapshot;
 pub mod status;
 pub mod store;

@@ -1,8 +1,12 @@
-//! An answer as bytes: the response head, and the content but for a status, which is sent from its slot.
+//! An answer as bytes: the response head, and the content but for a status, which is sent from its slot, and for a view,
+//! which has a sheet.
 
 use crate::http::response::{Code, Date, ErrorContent, JSON, Persistence, Rendered, Writer};
-use crate::routes::{Content, Problem};
+use crate::metrics::{self, Facts};
+use crate::routes::{Content, Problem, View};
+use crate::sheets::Sheet;
 use crate::snapshot::{ETag, Slot};
+use crate::{badge, page};
 
 /// What stands before the status in the answer to its POST.
 pub const ENVELOPE_START: &[u8] = br#"{"success":true,"message":"Status updated successfully","status":"#;
@@ -60,6 +64,8 @@ pub fn content(out: &mut Rendered, content: Content, current: &Slot, manner: Man
             }
             (Code::Ok, text.len())
         }
+        // It has an answer of its own, see below.
+        Content::View(_) => (Code::Ok, 0),
         Content::Options(allow) => {
             // RFC 9110 §8.6 forbids a Content-Length here.
             let mut writer = Writer::new(out, Code::NoContent);
@@ -68,6 +74,60 @@ pub fn content(out: &mut Rendered, content: Content, current: &Slot, manner: Man
         }
     };
     (code, if head_only { 0 } else { bytes })
+}
+
+/// Renders a view on its sheet. `target` is the request target (RFC 9112 §3.2).
+pub fn sheet(sheet: &mut Sheet, view: View, facts: &Facts<'_>, target: &str) {
+    let Facts { summary, history, stale, .. } = *facts;
+    let rendered = match view {
+        View::Metrics => metrics::render(sheet, facts),
+        View::Page => page::render(sheet, summary, history, stale),
+        View::Badge => {
+            let query = target.bytes().position(|byte| byte == b'?').map_or("", |at| &target[at + 1..]);
+            badge::render(sheet, summary, stale, query)
+        }
+        View::History => history.write_json(sheet),
+    };
+    rendered.expect("a sheet has room for the longest view; tests render them");
+}
+
+/// Renders the head of the answer that carries a view of `bytes` bytes, or of the one that says that the client has it
+/// already. Gives the status code and the bytes of content that the whole response has.
+pub fn view(
+    out: &mut Rendered,
+    view: View,
+    bytes: usize,
+    etag: &ETag,
+    known: bool,
+    manner: Manner<'_>,
+) -> (Code, usize) {
+    let code = if known { Code::NotModified } else { Code::Ok };
+    let media_type: &[u8] = match view {
+        View::Metrics => b"text/plain; version=0.0.4; charset=utf-8",
+        View::Page => b"text/html; charset=utf-8",
+        View::Badge => b"image/svg+xml",
+        View::History => JSON,
+    };
+    let mut writer = Writer::new(out, code);
+    writer.content(media_type, bytes);
+    if view == View::Metrics {
+        // It is another one each time.
+        writer.field("Cache-Control", b"no-store");
+    } else {
+        writer.field("ETag", etag.as_bytes()).field("Cache-Control", b"no-cache");
+    }
+    match view {
+        View::Page => {
+            writer.field("Content-Security-Policy", page::POLICY.as_bytes());
+        }
+        // Where it is opened by itself, it is a document.
+        View::Badge => {
+            writer.field("Content-Security-Policy", b"default-src 'none'");
+        }
+        _ => {}
+    }
+    writer.end(manner.date, manner.persistence);
+    (code, if manner.head_only || known { 0 } else { bytes })
 }
 
 /// Renders the answer to the POST of `status`: whole if there is room for it, for to copy some hundred bytes costs less

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::counters::{Route, Tally};
 use crate::http::framing::{FramingError, Length};
 use crate::http::head::{Head, HeadError, Method, list};
 use crate::http::response::Code;
@@ -33,6 +34,21 @@ pub enum Content {
     Text(&'static [u8]),
     /// The methods that a resource has.
     Options(Allow),
+    /// Something that is rendered for this request.
+    View(View),
+}
+
+/// A view of the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// For Prometheus.
+    Metrics,
+    /// For people.
+    Page,
+    /// For a README.
+    Badge,
+    /// The last statuses.
+    History,
 }
 
 /// The methods of a resource, as `Allow` lists them (RFC 9110 §10.2.1).
@@ -74,6 +90,8 @@ pub enum Problem {
     Undecided,
     /// Statuses cannot be stored.
     NotReady(Trouble),
+    /// No status came for so many seconds.
+    Stale(u64),
     /// The server is about to exit.
     ShuttingDown,
 }
@@ -100,6 +118,7 @@ impl Problem {
             | Problem::Unstored(_)
             | Problem::Undecided
             | Problem::NotReady(_)
+            | Problem::Stale(_)
             | Problem::ShuttingDown => Code::ServiceUnavailable,
             Problem::HeadTimeout | Problem::BodyTimeout => Code::RequestTimeout,
         }
@@ -121,9 +140,10 @@ impl fmt::Display for Problem {
             Problem::Head(error) => error.fmt(f),
             Problem::Framing(error) => error.fmt(f),
             Problem::Refused(refusal) => refusal.fmt(f),
-            Problem::NotFound => {
-                f.write_str("Not found; there are GET /status.json, /health and /ready, and POST /api/status")
-            }
+            Problem::NotFound => f.write_str(
+                "Not found; there are GET /, /status.json, /history.json, /badge.svg, /metrics, /health and /ready, \
+                 and POST /api/status",
+            ),
             Problem::MethodNotAllowed(allow) => write!(f, "Method not allowed here; use one of {}", allow.0),
             Problem::MediaType => f.write_str("Content-Type must be application/json"),
             Problem::ContentCoding => f.write_str("Content-Encoding is not supported; send the status uncompressed"),
@@ -138,6 +158,7 @@ impl fmt::Display for Problem {
             }
             Problem::Unstored(trouble) => write!(f, "The status is not stored and the old one stays: {trouble}"),
             Problem::NotReady(trouble) => write!(f, "Statuses cannot be stored: {trouble}"),
+            Problem::Stale(seconds) => write!(f, "No status was posted for more than {seconds} s"),
             Problem::ShuttingDown => f.write_str("Shutting down"),
         }
     }
@@ -154,61 +175,88 @@ pub struct Situation<'s> {
     pub shutting_down: bool,
     /// Why statuses cannot be stored, if they cannot.
     pub trouble: Option<Trouble>,
+    /// The seconds for which no status came, if that makes the server unready.
+    pub stale: Option<u64>,
 }
 
-/// Whether the answer to the request with this head depends on files that somebody else may have changed.
-pub fn depends_on_files(head: &Head<'_, '_>) -> bool {
-    matches!(head.method, Method::Get | Method::Head)
-        && matches!(resource(head.path), Some(Resource::Status | Resource::Ready))
+/// Whether the answer to a request for `route` depends on files that somebody else may have changed.
+pub fn depends_on_files(route: Route, method: Method) -> bool {
+    matches!(method, Method::Get | Method::Head)
+        && !matches!(route, Route::Health | Route::Post | Route::Server | Route::None)
 }
 
 /// What a path stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resource {
-    Status,
-    Health,
-    Ready,
-    Post,
-    /// The server as a whole (RFC 9110 §9.3.7).
-    Server,
+pub fn route_of(path: &str) -> Route {
+    match path {
+        "/status.json" => Route::Status,
+        "/health" => Route::Health,
+        "/ready" => Route::Ready,
+        "/metrics" => Route::Metrics,
+        "/" => Route::Page,
+        "/badge.svg" => Route::Badge,
+        "/history.json" => Route::History,
+        POST_PATH => Route::Post,
+        "*" => Route::Server,
+        _ => Route::None,
+    }
 }
 
-fn resource(path: &str) -> Option<Resource> {
-    Some(match path {
-        "/status.json" => Resource::Status,
-        "/health" => Resource::Health,
-        "/ready" => Resource::Ready,
-        POST_PATH => Resource::Post,
-        "*" => Resource::Server,
-        _ => return None,
-    })
+/// What a request is counted for.
+pub fn tally(route: Route, method: Method) -> Tally {
+    match method {
+        Method::Get | Method::Head => Tally::read(route),
+        Method::Post => Tally::write(route),
+        Method::Options | Method::Other => Tally::other(route),
+    }
 }
 
-/// The answer to the request with this head.
+/// The answer to the request with this head, for `route`.
 ///
 /// # Errors
 /// Why there is none; none of the body has been looked at by then.
-pub fn route(head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<Answer, Problem> {
-    let resource = resource(head.path).ok_or(Problem::NotFound)?;
-    let allow = match resource {
-        Resource::Status | Resource::Health | Resource::Ready => READ,
-        Resource::Post => WRITE,
-        Resource::Server => EITHER,
+pub fn answer(route: Route, head: &Head<'_, '_>, situation: &Situation<'_>) -> Result<Answer, Problem> {
+    let allow = match route {
+        Route::Post => WRITE,
+        Route::Server => EITHER,
+        Route::None => return Err(Problem::NotFound),
+        _ => READ,
     };
-    let content = match (resource, head.method) {
+    let content = match (route, head.method) {
         (_, Method::Options) => Content::Options(allow),
-        (Resource::Post, Method::Post) => return may_post(head, situation).map(|()| Answer::TakeStatus),
-        (Resource::Status, Method::Get | Method::Head) if has_already(head, situation.etag) => Content::NotModified,
-        (Resource::Status, Method::Get | Method::Head) => Content::Status,
-        (Resource::Health, Method::Get | Method::Head) => Content::Text(br#"{"status":"ok"}"#),
-        (Resource::Ready, Method::Get | Method::Head) if situation.shutting_down => return Err(Problem::ShuttingDown),
-        (Resource::Ready, Method::Get | Method::Head) => match situation.trouble {
-            Some(trouble) => return Err(Problem::NotReady(trouble)),
-            None => Content::Text(br#"{"status":"ready"}"#),
-        },
-        _ => return Err(Problem::MethodNotAllowed(allow)),
+        (Route::Post, Method::Post) => return may_post(head, situation).map(|()| Answer::TakeStatus),
+        (Route::Post | Route::Server, _) | (_, Method::Post | Method::Other) => {
+            return Err(Problem::MethodNotAllowed(allow));
+        }
+        (Route::Status, _) if has_already(head, situation.etag) => Content::NotModified,
+        (Route::Status, _) => Content::Status,
+        (Route::Health, _) => Content::Text(br#"{"status":"ok"}"#),
+        (Route::Ready, _) => {
+            situation.readiness()?;
+            Content::Text(br#"{"status":"ready"}"#)
+        }
+        (Route::Metrics, _) => Content::View(View::Metrics),
+        (Route::Page, _) => Content::View(View::Page),
+        (Route::Badge, _) => Content::View(View::Badge),
+        (Route::History | Route::None, _) => Content::View(View::History),
     };
     Ok(Answer::Now(content))
+}
+
+impl Situation<'_> {
+    /// What `/ready` tells.
+    ///
+    /// # Errors
+    /// The server is not ready for this reason.
+    pub fn readiness(&self) -> Result<(), Problem> {
+        if self.shutting_down {
+            return Err(Problem::ShuttingDown);
+        }
+        match (self.trouble, self.stale) {
+            (Some(trouble), _) => Err(Problem::NotReady(trouble)),
+            (None, Some(seconds)) => Err(Problem::Stale(seconds)),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// Whether a body may be read at all, by what its head says.
@@ -241,8 +289,8 @@ fn is_json(media_type: &[u8]) -> bool {
             || suffix.is_some_and(|suffix| same_word(suffix, b"+json") && subtype.len() > suffix.len()))
 }
 
-/// Whether `If-None-Match` names the current status (RFC 9110 §13.1.2, weak comparison).
-fn has_already(head: &Head<'_, '_>, etag: &ETag) -> bool {
+/// Whether `If-None-Match` names this representation (RFC 9110 §13.1.2, weak comparison).
+pub fn has_already(head: &Head<'_, '_>, etag: &ETag) -> bool {
     head.values("if-none-match").any(|value| value == b"*" || entity_tags(value).any(|tag| tag == etag.as_bytes()))
 }
 

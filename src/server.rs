@@ -14,6 +14,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, set_socket_reuseaddr, set_socket_send_buffer_size, set_tcp_nodelay};
 use rustix::net::{
@@ -25,14 +26,15 @@ use rustix::process::{Resource, getrlimit};
 use crate::client::socket_for;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connection::{Next, Turn};
+use crate::connection::{Next, Process, Turn};
 use crate::connections::{CONNECTIONS_CAPACITY, Connections, Storage};
+use crate::date;
 use crate::ground::{Ground, HANG_UP, STOP};
 use crate::http::head::HEAD_MAX;
 use crate::http::response::RESPONSE_MAX;
-use crate::log::Log;
+use crate::log::{Level, Log};
 use crate::store::{Fault, Trouble};
-use crate::text::Address;
+use crate::text::{Address, decimal};
 use crate::worker::{Places, Worker, WorkerError};
 
 const LISTENER: Token = Token(CONNECTIONS_CAPACITY);
@@ -87,8 +89,9 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long, in milliseconds, what would be told again and again is told only once.
 const TELL_AGAIN_MS: u64 = 60_000;
 /// Descriptors for other things than connections: standard input, output and error, the listener, epoll, the pipe that wakes,
-/// with an end for the worker and each of three signals, the state directory and a file in it, and one to spare.
-const DESCRIPTORS_RESERVED: u64 = 13;
+/// with an end for the worker and each of three signals, the state directory and a file in it, the one that tells the resident
+/// memory, and one to spare.
+const DESCRIPTORS_RESERVED: u64 = 14;
 
 /// The memory of a server. It is meant to be a `static`: what is never written is never resident.
 pub struct Memory {
@@ -224,6 +227,8 @@ impl<'s> Server<'s> {
         ));
         let Memory { storage, buffer } = memory;
         let mut connections = Connections::new(storage, count, config.limits);
+        connections.is_part_of(Process { started: date::seconds(clock.date()), resident: resident_memory });
+        connections.tell_requests(config.log_level == Level::Access);
         let poll = Poll::new()?;
         let worker = match Places::of(config) {
             Some(places) => {
@@ -237,6 +242,7 @@ impl<'s> Server<'s> {
             }
             None => None,
         };
+        connections.stale_after(config.stale_after * 1000, config.stale_unready, clock.now(), clock.date());
 
         let send_buffer = if max_bytes > SEND_AT_ONCE { SEND_BUFFER_LARGE } else { SEND_BUFFER };
         let mut listener =
@@ -368,10 +374,15 @@ impl<'s> Server<'s> {
         if self.worker.is_none() {
             return;
         }
-        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
-        while let Some(id) = self.connections.release(&mut turn) {
-            queue(&mut self.ready, &mut self.sockets[id], id);
+        // Each is sent its answer before the next one has its own, for there are few sheets for views.
+        while let Some(id) = self.released() {
+            self.drive(id, Share::Small);
         }
+    }
+
+    fn released(&mut self) -> Option<usize> {
+        let mut turn = Turn { now: self.clock.now(), date: self.clock.date(), journal: &mut self.log };
+        self.connections.release(&mut turn)
     }
 
     /// Gives the worker something to do, if it has nothing to do and there is something.
@@ -447,7 +458,7 @@ impl<'s> Server<'s> {
                     }
                     match self.connections.victim() {
                         Some(victim) if !made_room => {
-                            self.close(victim);
+                            self.evict(victim);
                             made_room = true;
                         }
                         _ => {
@@ -475,7 +486,7 @@ impl<'s> Server<'s> {
                 ));
             }
             if let Some(victim) = self.connections.victim() {
-                self.close(victim);
+                self.evict(victim);
             }
         }
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -595,8 +606,14 @@ impl<'s> Server<'s> {
     /// The slots for past statuses are few: who still reads the oldest has to go when there are too many.
     fn close_overdue_readers(&mut self) {
         while let Some(id) = self.connections.overdue_reader() {
-            self.close(id);
+            self.evict(id);
         }
+    }
+
+    /// Closes a connection to make room for others.
+    fn evict(&mut self, id: usize) {
+        self.connections.evict();
+        self.close(id);
     }
 
     fn close(&mut self, id: usize) {
@@ -707,6 +724,16 @@ fn listen(address: SocketAddr, send_buffer: usize) -> Result<TcpListener, Errno>
     bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// The bytes of the process that are resident, as proc(5) says; nothing where there is no such file system.
+fn resident_memory() -> Option<u64> {
+    let file = open(c"/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 2048];
+    let bytes = rustix::io::read(file, &mut text).ok()?;
+    let line = text[..bytes].split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"VmRSS:"))?;
+    let kib = decimal(line.strip_suffix(b" kB")?.trim_ascii_start())?;
+    Some(kib * 1024)
 }
 
 /// How many connections the limit on open descriptors leaves.

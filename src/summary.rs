@@ -15,7 +15,9 @@ pub const TEXT_MAX: usize = 96;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
     text: heapless::String<TEXT_MAX>,
-    cut: bool,
+    /// 1 where it is, else 0. A `bool` has values to spare for the `None` of an `Option` around it, and memory that begins
+    /// as that would not be zeros.
+    cut: u8,
 }
 
 impl Text {
@@ -24,15 +26,15 @@ impl Text {
         let mut text = heapless::String::new();
         for character in characters {
             if text.push(character).is_err() {
-                return Text { text, cut: true };
+                return Text { text, cut: 1 };
             }
         }
-        Text { text, cut: false }
+        Text { text, cut: 0 }
     }
 
     /// The characters, and `…` behind what is cut.
     pub fn characters(&self) -> impl Iterator<Item = char> {
-        self.text.chars().chain(self.cut.then_some('…'))
+        self.text.chars().chain(self.is_cut().then_some('…'))
     }
 
     /// What is kept.
@@ -42,14 +44,14 @@ impl Text {
 
     /// Whether there was more.
     pub fn is_cut(&self) -> bool {
-        self.cut
+        self.cut != 0
     }
 }
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        f.write_str(if self.cut { "…" } else { "" })
+        f.write_str(if self.is_cut() { "…" } else { "" })
     }
 }
 

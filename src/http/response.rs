@@ -32,27 +32,46 @@ pub const JSON: &[u8] = b"application/json";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Code {
-    Ok = 200,
-    NoContent = 204,
-    NotModified = 304,
-    BadRequest = 400,
-    NotFound = 404,
-    MethodNotAllowed = 405,
-    RequestTimeout = 408,
-    UriTooLong = 414,
-    UnsupportedMediaType = 415,
-    ExpectationFailed = 417,
-    RequestHeaderFieldsTooLarge = 431,
-    NotImplemented = 501,
-    ServiceUnavailable = 503,
-    HttpVersionNotSupported = 505,
-    InsufficientStorage = 507,
+    Ok,
+    NoContent,
+    NotModified,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    UriTooLong,
+    UnsupportedMediaType,
+    ExpectationFailed,
+    RequestHeaderFieldsTooLarge,
+    NotImplemented,
+    ServiceUnavailable,
+    HttpVersionNotSupported,
+    InsufficientStorage,
 }
 
 impl Code {
+    /// All of them, in their order.
+    pub const ALL: [Code; 15] = [
+        Code::Ok,
+        Code::NoContent,
+        Code::NotModified,
+        Code::BadRequest,
+        Code::NotFound,
+        Code::MethodNotAllowed,
+        Code::RequestTimeout,
+        Code::UriTooLong,
+        Code::UnsupportedMediaType,
+        Code::ExpectationFailed,
+        Code::RequestHeaderFieldsTooLarge,
+        Code::NotImplemented,
+        Code::ServiceUnavailable,
+        Code::HttpVersionNotSupported,
+        Code::InsufficientStorage,
+    ];
+
     /// The three digits.
     pub fn number(self) -> u16 {
-        self as u16
+        self.text()[..3].iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
     }
 
     /// The code and its reason phrase.
@@ -124,8 +143,15 @@ impl<'o, const N: usize> Writer<'o, N> {
 
     /// Adds that the content is JSON, and its length in bytes.
     pub fn json(&mut self, length: usize) -> &mut Self {
+        self.content(JSON, length)
+    }
+
+    /// Adds the media type of the content and its length in bytes.
+    pub fn content(&mut self, media_type: &[u8], length: usize) -> &mut Self {
         let mut digits = [0; 20];
-        self.put(b"Content-Type: application/json\r\nContent-Length: ");
+        self.put(b"Content-Type: ");
+        self.put(media_type);
+        self.put(b"\r\nContent-Length: ");
         self.put(decimal(length, &mut digits));
         self.put(b"\r\n");
         self
