@@ -29,8 +29,8 @@ struct Case {
     observe: fn(&mut Command) -> String,
 }
 
-/// Every option, in the order of the help.
-fn cases(dir: &TemporaryDir) -> [Case; 13] {
+/// Every option that has a value, in the order of the help.
+fn cases(dir: &TemporaryDir) -> [Case; 14] {
     let case = |flag, variable, default, values: [&str; 2], bad, observe| Case {
         flag,
         variable,
@@ -65,6 +65,7 @@ fn cases(dir: &TemporaryDir) -> [Case; 13] {
             ..case("--state-dir", "STATUS_STATE_DIR", "none", [""; 2], "/dev/null", first_status)
         },
         case("--refresh-ms", "STATUS_REFRESH_MS", "1000", ["0", "60000"], "60001", notices_edits),
+        case("--stale-after", "STATUS_STALE_AFTER", "none", ["1", "2"], "0", becomes_stale),
         case("--head-timeout", "STATUS_HEAD_TIMEOUT", "10", ["7", "3600"], "0", waits_for_head),
         case("--body-timeout", "STATUS_BODY_TIMEOUT", "30", ["7", "3600"], "0", waits_for_body),
         case("--idle-timeout", "STATUS_IDLE_TIMEOUT", "75", ["7", "3600"], "0", waits_for_request),
@@ -180,6 +181,59 @@ fn notices_edits(command: &mut Command) -> String {
         thread::sleep(Duration::from_millis(5));
     }
     if looked.elapsed() < Duration::from_millis(500) { "0".to_owned() } else { "1000".to_owned() }
+}
+
+/// After how many seconds what nobody has posted counts as stale.
+fn becomes_stale(command: &mut Command) -> String {
+    let server = start(command);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2_800) {
+        if server.get("/metrics").text().contains("\ngitops_status_stale 1\n") {
+            return begun.elapsed().as_secs_f64().round().to_string();
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    "none".to_owned()
+}
+
+#[test]
+fn a_switch_is_on_where_it_is_given_and_off_where_it_says_so() {
+    let ready_when_stale = |command: &mut Command| {
+        let server = start(command.args(["--stale-after", "1"]));
+        thread::sleep(Duration::from_millis(1_100));
+        server.get("/ready").code
+    };
+    let (flag, variable) = ("--stale-unready", "STATUS_STALE_UNREADY");
+    thread::scope(|scope| {
+        for (argument, value, expected) in [
+            (None, None, 200),
+            (None, Some(""), 200),
+            (Some(flag), None, 503),
+            (Some(flag), Some("off"), 503),
+            (Some("--stale-unready=off"), Some("on"), 200),
+            (Some("--stale-unready=true"), None, 503),
+            (None, Some("on"), 503),
+            (None, Some("true"), 503),
+            (None, Some("yes"), 503),
+            (None, Some("1"), 503),
+            (None, Some("off"), 200),
+            (None, Some("false"), 200),
+            (None, Some("no"), 200),
+            (None, Some("0"), 200),
+        ] {
+            scope.spawn(move || {
+                let mut command = program();
+                command.args(argument).envs(value.map(|value| (variable, value)));
+                assert_eq!(ready_when_stale(&mut command), expected, "{argument:?} {variable}={value:?}");
+            });
+        }
+    });
+    assert_refused(program().args([flag, "on"]), &["on"]);
+    assert_refused(program().arg("--stale-unready=maybe"), &[flag, "maybe", "off, on"]);
+    assert_refused(program().env(variable, "2"), &[variable, "2"]);
+    // Alone it would mean nothing.
+    assert_refused(program().arg(flag), &[flag, "--stale-after"]);
+    assert_refused(program().env(variable, "1"), &[variable, "--stale-after"]);
 }
 
 fn waits_for_head(command: &mut Command) -> String {
@@ -308,6 +362,7 @@ fn both_ends_of_each_range_are_accepted() {
         ("--listen", ["127.0.0.1:0", &edge]),
         ("--max-bytes", ["2", "1048576"]),
         ("--max-connections", ["8", "1024"]),
+        ("--stale-after", ["1", "31536000"]),
         ("--head-timeout", ["1", "3600"]),
         ("--body-timeout", ["1", "3600"]),
         ("--idle-timeout", ["1", "3600"]),
@@ -509,8 +564,6 @@ fn what_the_program_does_not_know_is_refused_by_name() {
         (&["--token-file", "/dev/null"][..], "--token-file"),
         (&["--token-reads"], "--token-reads"),
         (&["--write-listen", "127.0.0.1:0"], "--write-listen"),
-        (&["--stale-after=1"], "--stale-after"),
-        (&["--stale-unready"], "--stale-unready"),
         (&["--no-sandbox"], "--no-sandbox"),
         (&["--max-byte", "5"], "--max-byte"),
         (&["--max-bytess=5"], "--max-bytess"),
@@ -639,7 +692,10 @@ fn the_readme_lists_the_same_options_as_the_help() {
 #[test]
 fn the_help_lists_every_option_with_its_variable_and_default() {
     let options = options_of_help(&help());
-    let listed = options.iter().map(|[flag, variable, default, _]| {
+    let switch = ["--stale-unready", "STATUS_STALE_UNREADY", "off"];
+    assert!(options.iter().any(|option| option[..3] == switch));
+    let valued = options.iter().filter(|option| option[..3] != switch);
+    let listed = valued.map(|[flag, variable, default, _]| {
         let (flag, value) = flag.split_once(' ').expect(flag);
         assert!(!value.is_empty());
         (flag, variable.as_str(), default.as_str())
