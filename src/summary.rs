@@ -15,9 +15,7 @@ pub const TEXT_MAX: usize = 96;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
     text: heapless::String<TEXT_MAX>,
-    /// 1 where it is, else 0. A `bool` has values to spare for the `None` of an `Option` around it, and memory that begins
-    /// as that would not be zeros.
-    cut: u8,
+    cut: bool,
 }
 
 impl Text {
@@ -26,15 +24,15 @@ impl Text {
         let mut text = heapless::String::new();
         for character in characters {
             if text.push(character).is_err() {
-                return Text { text, cut: 1 };
+                return Text { text, cut: true };
             }
         }
-        Text { text, cut: 0 }
+        Text { text, cut: false }
     }
 
     /// The characters, and `…` behind what is cut.
     pub fn characters(&self) -> impl Iterator<Item = char> {
-        self.text.chars().chain(self.is_cut().then_some('…'))
+        self.text.chars().chain(self.cut.then_some('…'))
     }
 
     /// What is kept.
@@ -44,14 +42,14 @@ impl Text {
 
     /// Whether there was more.
     pub fn is_cut(&self) -> bool {
-        self.cut != 0
+        self.cut
     }
 }
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        f.write_str(if self.is_cut() { "…" } else { "" })
+        f.write_str(if self.cut { "…" } else { "" })
     }
 }
 
@@ -85,6 +83,26 @@ pub struct Summary {
     pub files: Option<u64>,
     /// Equal for two statuses that say the same but for the time of the check.
     pub fingerprint: u64,
+}
+
+impl State {
+    /// That of a word: `OUT_OF_SYNC`, `OutOfSync` and `out of sync` are one. Without a word, nobody has said.
+    pub fn of(word: Option<&Text>) -> Self {
+        let Some(word) = word else { return State::Unknown };
+        let is = |known: &str| {
+            let letters = word.characters().filter(|character| !matches!(character, '_' | '-' | ' '));
+            letters.map(|letter| letter.to_ascii_uppercase()).eq(known.chars())
+        };
+        if is("SYNCED") {
+            State::Synced
+        } else if is("OUTOFSYNC") {
+            State::OutOfSync
+        } else if is("UNKNOWN") || is("") {
+            State::Unknown
+        } else {
+            State::Other
+        }
+    }
 }
 
 impl Summary {
@@ -123,22 +141,9 @@ impl Summary {
         }
     }
 
-    /// What `sync_status` means: `OUT_OF_SYNC`, `OutOfSync` and `out of sync` are one word. Without one, nobody has said.
+    /// What `sync_status` means.
     pub fn state(&self) -> State {
-        let Some(text) = &self.sync_status else { return State::Unknown };
-        let is = |word: &str| {
-            let letters = text.characters().filter(|character| !matches!(character, '_' | '-' | ' '));
-            letters.map(|letter| letter.to_ascii_uppercase()).eq(word.chars())
-        };
-        if is("SYNCED") {
-            State::Synced
-        } else if is("OUTOFSYNC") {
-            State::OutOfSync
-        } else if is("UNKNOWN") || is("") {
-            State::Unknown
-        } else {
-            State::Other
-        }
+        State::of(self.sync_status.as_ref())
     }
 }
 
