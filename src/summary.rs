@@ -15,7 +15,9 @@ pub const TEXT_MAX: usize = 96;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
     text: heapless::String<TEXT_MAX>,
-    cut: bool,
+    /// 1 where it is, else 0. A `bool` has values to spare for the `None` of an `Option` around it, and memory that begins
+    /// as that would not be zeros.
+    cut: u8,
 }
 
 impl Text {
@@ -24,15 +26,20 @@ impl Text {
         let mut text = heapless::String::new();
         for character in characters {
             if text.push(character).is_err() {
-                return Text { text, cut: true };
+                return Text { text, cut: 1 };
             }
         }
-        Text { text, cut: false }
+        Text { text, cut: 0 }
+    }
+
+    /// The same, of which there was more.
+    pub fn cut(self) -> Self {
+        Text { cut: 1, ..self }
     }
 
     /// The characters, and `…` behind what is cut.
     pub fn characters(&self) -> impl Iterator<Item = char> {
-        self.text.chars().chain(self.cut.then_some('…'))
+        self.text.chars().chain(self.is_cut().then_some('…'))
     }
 
     /// What is kept.
@@ -42,14 +49,14 @@ impl Text {
 
     /// Whether there was more.
     pub fn is_cut(&self) -> bool {
-        self.cut
+        self.cut != 0
     }
 }
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        f.write_str(if self.cut { "…" } else { "" })
+        f.write_str(if self.is_cut() { "…" } else { "" })
     }
 }
 
@@ -64,25 +71,6 @@ pub enum State {
     Unknown,
     /// Something else.
     Other,
-}
-
-/// The known fields of a status. `None` stands for a field that is missing or null.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// The repository.
-    pub repo: Option<Text>,
-    /// The server.
-    pub server: Option<Text>,
-    /// The state of the synchronisation.
-    pub sync_status: Option<Text>,
-    /// When somebody last looked.
-    pub last_check: Option<Text>,
-    /// How many things differ, 0 to [`DRIFT_COUNT_MAX`](crate::status::DRIFT_COUNT_MAX).
-    pub drift_count: Option<u64>,
-    /// How many files are listed.
-    pub files: Option<u64>,
-    /// Equal for two statuses that say the same but for the time of the check.
-    pub fingerprint: u64,
 }
 
 impl State {
@@ -103,6 +91,25 @@ impl State {
             State::Other
         }
     }
+}
+
+/// The known fields of a status. `None` stands for a field that is missing or null.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The repository.
+    pub repo: Option<Text>,
+    /// The server.
+    pub server: Option<Text>,
+    /// The state of the synchronisation.
+    pub sync_status: Option<Text>,
+    /// When somebody last looked.
+    pub last_check: Option<Text>,
+    /// How many things differ, 0 to [`DRIFT_COUNT_MAX`](crate::status::DRIFT_COUNT_MAX).
+    pub drift_count: Option<u64>,
+    /// How many files are listed.
+    pub files: Option<u64>,
+    /// Equal for two statuses that say the same but for the time of the check.
+    pub fingerprint: u64,
 }
 
 impl Summary {
