@@ -13,6 +13,9 @@ pub const ROWS_MAX: usize = 64;
 /// A second, in the nanoseconds that times are kept in.
 pub const SECOND: u64 = 1_000_000_000;
 
+/// The clock of a file system may stand still for so long, on FAT, in nanoseconds. Within that, what comes later is later.
+const TICK: u64 = 2 * SECOND;
+
 /// The most bytes of JSON that one row has: its two texts, every byte of which is escaped by six, and what is around them.
 const ROW_JSON_MAX: usize = 2 * (TEXT_MAX * 6 + "…".len()) + 320;
 /// The most bytes of JSON that all of them have.
@@ -65,6 +68,8 @@ impl History {
             newest.last_check.clone_from(&summary.last_check);
             return;
         }
+        let before = self.newest().map_or(0, |newest| newest.last_received_at);
+        let at = if (before.saturating_sub(TICK)..=before).contains(&at) { before + 1 } else { at };
         self.push(Row {
             received_at: at,
             last_received_at: at,
@@ -98,6 +103,25 @@ impl History {
     /// The newest row.
     pub fn newest(&self) -> Option<&Row> {
         self.rows.last()
+    }
+
+    /// Adds what `later` has beyond the newest row here; says whether that was anything.
+    pub fn follow(&mut self, later: &History) -> bool {
+        let end = self.newest().map_or(0, |newest| newest.last_received_at);
+        let mut changed = false;
+        for row in later.rows.iter().filter(|row| row.last_received_at > end) {
+            changed = true;
+            match self.rows.last_mut() {
+                Some(newest) if newest.fingerprint == row.fingerprint => {
+                    // The same row, or others were reported between the two and are not known here.
+                    let counted = if newest.received_at == row.received_at { 0 } else { newest.count };
+                    let received_at = newest.received_at;
+                    *newest = Row { received_at, count: row.count.saturating_add(counted), ..row.clone() };
+                }
+                _ => self.push(row.clone()),
+            }
+        }
+        changed
     }
 
     /// Becomes the same as `other`.
@@ -287,7 +311,7 @@ mod tests {
             let drift_count = status::DRIFT_COUNT_MAX - number;
             let status =
                 format!(r#"{{"sync_status":"{text}","last_check":"{text}","drift_count":{drift_count},"files":[]}}"#);
-            history.record(&summary(&status), u64::MAX);
+            history.record(&summary(&status), u64::MAX - 1_000 + number);
         }
         assert_eq!(read(kept(&history).as_bytes()).rows(), history.rows());
         let mut json = String::new();
@@ -332,11 +356,39 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_has_kept_goes_on_with_what_is_known_here() {
+        let history = |reports: &[(u64, u64)]| {
+            let mut history = Box::new(History::new());
+            for &(number, at) in reports {
+                history.record(&summary(&format!("{{\"drift_count\":{number}}}")), at);
+            }
+            history
+        };
+        for (kept, here, expected) in [
+            (&[][..], &[(1, 1)][..], &[(1, 1, 1, 1)][..]),
+            (&[(1, 1)], &[], &[(1, 1, 1, 1)]),
+            (&[(1, 1), (2, 2)], &[(1, 1)], &[(1, 1, 1, 1), (2, 2, 2, 1)]),
+            (&[(1, 1)], &[(1, 1), (2, 2), (3, 3)], &[(1, 1, 1, 1), (2, 2, 2, 1), (3, 3, 3, 1)]),
+            (&[(1, 1), (1, 2)], &[(1, 1), (1, 2), (1, 3)], &[(1, 1, 3, 3)]),
+            (&[(1, 1), (1, 2)], &[(1, 3)], &[(1, 1, 3, 3)]),
+            (&[(1, 1), (2, 4)], &[(3, 3)], &[(1, 1, 1, 1), (2, 4, 4, 1)]),
+        ] {
+            let mut history_kept = history(kept);
+            let changed = history_kept.follow(&history(here));
+            let rows = history_kept.rows().iter();
+            let rows: Vec<_> =
+                rows.map(|row| (row.drift_count.unwrap(), row.received_at, row.last_received_at, row.count)).collect();
+            assert_eq!(rows, expected, "{kept:?} {here:?}");
+            assert_eq!(changed, history_kept.rows() != history(kept).rows());
+        }
+    }
+
+    #[test]
     fn to_read_the_same_file_again_changes_nothing() {
         let mut history = Box::new(History::new());
         let [one, two] = ["{}", r#"{"drift_count":1}"#].map(summary);
         for (summary, at, rows, count) in
-            [(&one, 5, 1, 1), (&one, 5, 1, 1), (&one, 6, 1, 2), (&two, 6, 2, 1), (&two, 6, 2, 1)]
+            [(&one, 5, 1, 1), (&one, 5, 1, 1), (&one, 6, 1, 2), (&two, 6, 2, 1), (&two, 7, 2, 1), (&two, 8, 2, 2)]
         {
             history.record_file(summary, at);
             assert_eq!((history.rows().len(), history.newest().unwrap().count), (rows, count));

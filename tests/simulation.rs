@@ -503,7 +503,9 @@ impl<'s> Simulation<'s> {
             reason => reason,
         };
         say!(self, "     the files: stored {stored:?}, changed {}, {trouble:?}", changed.is_some());
-        let finished = Finished { stored, changed: changed.as_deref(), trouble: trouble.map(|(trouble, ..)| trouble) };
+        let trouble_of = trouble.map(|(trouble, ..)| trouble);
+        let finished =
+            Finished { stored, changed: changed.as_deref(), history: None, keeps: true, trouble: trouble_of };
         let expected = self.models().find(|(_, model)| model.being_stored).map(|(id, _)| id);
         let waiting = self.turn(|core, turn| core.finish(&finished, turn));
         assert_eq!(waiting, expected, "another one waits for this");
