@@ -216,6 +216,7 @@ impl<'b, D: Disk> Store<'b, D> {
             match prepared.and_then(|()| self.look_at_state(true)) {
                 Ok(found) => written = found,
                 Err(trouble) => {
+                    self.adopt_history();
                     self.unread = Some(trouble).filter(|trouble| !matches!(trouble, Trouble::Step(Step::Rename, _)));
                     self.troubled(trouble);
                 }
@@ -229,7 +230,7 @@ impl<'b, D: Disk> Store<'b, D> {
                     swap(&mut self.kept, &mut self.read);
                     self.seed_tag = Some(ETag::of(self.kept));
                     self.state_lost = true;
-                    self.take_down();
+                    self.report();
                     self.note(Note::SeedTaken(self.kept.len()));
                 }
             }
@@ -324,7 +325,7 @@ impl<'b, D: Disk> Store<'b, D> {
         match stored {
             Ok(()) => {
                 swap(&mut self.kept, &mut self.posted);
-                self.take_down();
+                self.report();
                 self.usable();
             }
             Err(trouble) => self.troubled(trouble),
@@ -358,6 +359,7 @@ impl<'b, D: Disk> Store<'b, D> {
 
     /// Looks at all files; says whether the status is another one now, and whether the directory was of use.
     fn look_around(&mut self) -> (bool, Result<(), Trouble>) {
+        self.adopt_unread_history();
         let mut written = match self.look_at_state_again() {
             Ok(written) => written,
             Err(trouble) => return (false, Err(trouble)),
@@ -415,7 +417,7 @@ impl<'b, D: Disk> Store<'b, D> {
             let reason = match reason {
                 None if !self.kept.is_empty() && self.read == self.kept => {
                     // Somebody has reported the same once more.
-                    self.take_down_with_others(at_start);
+                    self.find_among_others(at_start);
                     return Ok(None);
                 }
                 None => status::read(self.read).err().map(Reason::Refused),
@@ -424,7 +426,7 @@ impl<'b, D: Disk> Store<'b, D> {
             return match reason {
                 None => {
                     swap(&mut self.kept, &mut self.read);
-                    self.take_down_with_others(at_start);
+                    self.find_among_others(at_start);
                     self.note(Note::StateTaken(self.kept.len()));
                     Ok(Some(stamp.modified))
                 }
@@ -518,7 +520,7 @@ impl<'b, D: Disk> Store<'b, D> {
             let edited = self.seed_tag != Some(seen.tag);
             if edited {
                 swap(&mut self.kept, &mut self.read);
-                self.take_down();
+                self.report();
             }
             edited
         };
@@ -551,7 +553,7 @@ impl<'b, D: Disk> Store<'b, D> {
         if !outdated {
             self.put_state(Content::Read)?;
             swap(&mut self.kept, &mut self.read);
-            self.take_down();
+            self.report();
         }
         self.unrecorded = Some(seen);
         if let Err(trouble) = self.record_seed() {
@@ -614,14 +616,26 @@ impl<'b, D: Disk> Store<'b, D> {
         Ok(())
     }
 
-    /// Takes down what the state says since it was written, or where there is none the newest status since now.
-    fn take_down(&mut self) {
+    /// Takes down what was made the status just now. The time is when the state was written, so that others find the same;
+    /// where there is none, it is now.
+    fn report(&mut self) {
         let at = match self.state.stamp {
             Some(stamp) if self.sources.state && !self.state_lost => stamp.modified,
             _ => self.disk.now(),
         };
+        self.take_down(History::record, at);
+    }
+
+    /// Takes down what is found to be the state, which may be known already.
+    fn find(&mut self) {
+        if let Some(stamp) = self.state.stamp {
+            self.take_down(History::record_file, stamp.modified);
+        }
+    }
+
+    fn take_down(&mut self, record: fn(&mut History, &Summary, u64), at: i64) {
         if let Ok(view) = status::read(self.kept) {
-            self.history.record_file(&Summary::of(&view), at.max(0) as u64);
+            record(self.history, &Summary::of(&view), at.max(0) as u64);
             self.history_changed = true;
             self.history_unkept = true;
         }
@@ -629,7 +643,7 @@ impl<'b, D: Disk> Store<'b, D> {
 
     /// The same for a state that somebody else has written, who may have written others before. What is known here and
     /// nowhere else, for the state had it and is gone, is kept first.
-    fn take_down_with_others(&mut self, at_start: bool) {
+    fn find_among_others(&mut self, at_start: bool) {
         if self.history_unkept && !at_start {
             self.disk.lock();
         }
@@ -638,7 +652,7 @@ impl<'b, D: Disk> Store<'b, D> {
             // Where that fails, the next post tries it again.
             let _ = self.keep_history();
         }
-        self.take_down();
+        self.find();
     }
 
     /// Reads the history that is kept, which goes on with what is known here. Where it is something else, what is known here
@@ -659,11 +673,17 @@ impl<'b, D: Disk> Store<'b, D> {
         self.history_changed = true;
     }
 
-    /// Writes the history, if it has to be. The directory is not synchronised: that is done for the state, which follows.
-    fn keep_history(&mut self) -> Result<(), Trouble> {
+    /// The same, where it could not be read before.
+    fn adopt_unread_history(&mut self) {
         if self.history_unread.is_some() {
             self.adopt_history();
+            self.find();
         }
+    }
+
+    /// Writes the history, if it has to be. The directory is not synchronised: that is done for the state, which follows.
+    fn keep_history(&mut self) -> Result<(), Trouble> {
+        self.adopt_unread_history();
         if let Some(fault) = self.history_unread {
             return Err(Trouble::Step(Step::ReadHistory, fault));
         }
