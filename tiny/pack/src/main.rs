@@ -342,4 +342,70 @@ mod tests {
         with_interpreter[64] = PT_INTERP as u8;
         assert!(refused(&with_interpreter).contains("not static"));
     }
+
+    /// A binary of one segment that is executed, and of one that is written.
+    fn binary(flags: [u32; 2], address: [u64; 2]) -> Vec<u8> {
+        let mut file = vec![0; EHDR];
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        file[16..18].copy_from_slice(&ET_DYN.to_le_bytes());
+        file[18..20].copy_from_slice(&EM_X86_64.to_le_bytes());
+        file[24..32].copy_from_slice(&(address[0] + 512).to_le_bytes());
+        file[32] = EHDR as u8;
+        file[56] = 3;
+        let [fixed, data] = [0, 1].map(|at| Header {
+            kind: PT_LOAD,
+            flags: flags[at],
+            offset: at as u64 * PAGE,
+            address: address[at],
+            in_file: [PAGE, 100][at],
+            in_memory: [PAGE, 1 << 20][at],
+            align: PAGE,
+        });
+        let dynamic =
+            Header { kind: 2, offset: data.offset + 16, address: data.address + 16, in_file: 8, in_memory: 8, ..data };
+        for header in [fixed, data, dynamic] {
+            header.write(&mut file);
+        }
+        file.resize(PAGE as usize, 0xe8);
+        file.resize(PAGE as usize + 100, 7);
+        file
+    }
+
+    const RIGHTS: [u32; 2] = [PF_R | PF_X, PF_R | PF_W];
+
+    #[test]
+    fn the_data_and_what_is_in_it_are_where_they_were_and_no_segment_is_written_and_executed() {
+        let file = binary(RIGHTS, [0x20000, 0x21000]);
+        let packed = pack(&[0x90; 80], &read(&file).unwrap()).unwrap();
+        let count = usize::from(packed[56]);
+        let headers: Vec<_> = packed[EHDR..][..count * PHDR].as_chunks().0.iter().map(Header::read).collect();
+        let kinds: Vec<_> = headers.iter().map(|header| header.kind).collect();
+        assert_eq!(kinds, [PT_PHDR, PT_LOAD, PT_LOAD, PT_LOAD, PT_LOAD, 2]);
+        let rights: Vec<_> = headers[1..5].iter().map(|header| header.flags).collect();
+        assert_eq!(rights, [PF_R | PF_X, PF_R, PF_R | PF_W, PF_R | PF_W]);
+        for pair in headers[1..5].windows(2) {
+            assert!(pair[0].end() <= pair[1].address);
+        }
+        for header in &headers[1..] {
+            assert!(header.in_file == 0 || header.offset % PAGE == header.address % PAGE);
+            assert!(header.offset + header.in_file <= packed.len() as u64);
+        }
+        assert_eq!((headers[3].address, headers[3].in_file, headers[3].in_memory), (0x20000, 0, PAGE));
+        assert_eq!((headers[4].address, headers[4].in_file, headers[4].in_memory), (0x21000, 100, 1 << 20));
+        assert_eq!(packed[headers[4].offset as usize..][..100], [7; 100]);
+        assert_eq!((headers[5].address, headers[5].offset), (0x21010, headers[4].offset + 16));
+    }
+
+    #[test]
+    fn segments_that_the_stub_is_not_made_for_are_refused() {
+        let refused = |file: &[u8]| read(file).and_then(|it| pack(&[], &it)).expect_err("it is refused").to_string();
+        let address = [0x20000, 0x21000];
+        assert!(refused(&binary([PF_R | PF_W | PF_X, PF_R | PF_W], address)).contains("executed"));
+        assert!(refused(&binary([PF_R | PF_X, PF_R], address)).contains("executed"));
+        assert!(refused(&binary(RIGHTS, [0x20000, 0x20800])).contains("pages of their own"));
+        assert!(refused(&binary(RIGHTS, [0, 0x1000])).contains("linked to begin at 0x2000"));
+        assert!(refused(&binary(RIGHTS, address)[..PAGE as usize]).contains("second segment is cut off"));
+        let stub = vec![0; PAGE as usize - STUB];
+        assert!(pack(&stub, &read(&binary(RIGHTS, address)).unwrap()).is_err());
+    }
 }
