@@ -45,7 +45,7 @@ const DATE: Date = Date(*b"Sun, 06 Nov 1994 08:49:37 GMT");
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
 
 /// How many lives of a server are simulated when nothing else is asked for.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 480;
 /// Steps of one life.
 const STEPS: usize = 1_500;
 
