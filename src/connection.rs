@@ -965,6 +965,7 @@ impl Connection {
     }
 
     /// What was sent is not needed any more.
+    #[inline(always)]
     fn let_go(&mut self, shared: &mut Shared<'_>) {
         if let Some(slot) = self.content.take() {
             shared.snapshots.unpin(slot);

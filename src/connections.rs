@@ -445,6 +445,7 @@ impl<'s> Connections<'s> {
     }
 
     /// A connection that has to be closed so that the statuses which nobody reads any more have their slots back.
+    #[inline(always)]
     pub fn overdue_reader(&self) -> Option<usize> {
         let slot = self.shared.snapshots.overdue()?;
         self.connections[..*self.used].iter().position(|connection| connection.reads(slot))

@@ -604,6 +604,7 @@ impl<'s> Server<'s> {
     }
 
     /// The slots for past statuses are few: who still reads the oldest has to go when there are too many.
+    #[inline(always)]
     fn close_overdue_readers(&mut self) {
         while let Some(id) = self.connections.overdue_reader() {
             self.evict(id);

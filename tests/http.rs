@@ -144,7 +144,7 @@ fn cases() -> Vec<Case> {
         "absolute form": request("GET", "http://y:80/health", "") => 200, HEALTHY, Open;
         "absolute form, query": request("GET", "http://y/health?a", "") => 200, HEALTHY, Open;
         "absolute form, other case": request("GET", "HTTPS://[::1]:8080/health", "") => 200, HEALTHY, Open;
-        "absolute form, no path": request("GET", "http://y", "") => 404, "/status.json", Open;
+        "absolute form, no path": request("GET", "http://y", "") => 200, "<!doctype html>", Open;
         "absolute form, another scheme": request("GET", "ftp://y/health", "") => 400, "target", Closed;
         "asterisk form of GET": request("GET", "*", "") => 400, "target", Closed;
         "no slash": request("GET", "health", "") => 400, "target", Closed;
@@ -529,6 +529,29 @@ fn undated(mut response: Response) -> Response {
     response
 }
 
+fn is_of_a_view(media_type: &str) -> bool {
+    MEDIA_TYPES.iter().any(|(_, of_view)| media_type == *of_view)
+}
+
+const MEDIA_TYPES: [(&str, &str); 7] = [
+    ("/status.json", "application/json"),
+    ("/health", "application/json"),
+    ("/ready", "application/json"),
+    ("/history.json", "application/json"),
+    ("/", "text/html; charset=utf-8"),
+    ("/badge.svg", "image/svg+xml"),
+    ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+];
+
+#[test]
+fn every_resource_says_what_it_is() {
+    let server = Server::start(&[]);
+    for (path, media_type) in MEDIA_TYPES {
+        let response = server.get(path);
+        assert_eq!((response.code, response.field("Content-Type")), (200, Some(media_type)), "{path}");
+    }
+}
+
 /// What holds for every response.
 fn check_fields(response: &Response, to_head: bool) {
     let date = response.field("Date").expect("every response has a date");
@@ -537,7 +560,8 @@ fn check_fields(response: &Response, to_head: bool) {
     let apart = now.duration_since(date).or_else(|_| date.duration_since(now)).unwrap();
     assert!(apart < Duration::from_secs(10), "{apart:?}");
     assert_eq!(response.field("X-Content-Type-Options"), Some("nosniff"));
-    assert_eq!(response.field("Content-Type"), Some("application/json"));
+    let media_type = response.field("Content-Type").expect("every response says what it is");
+    assert!(media_type == "application/json" || matches!(response.code, 200 | 304) && is_of_a_view(media_type));
     // RFC 9110 §8.6 forbids the field in a 204.
     assert_eq!(response.field("Content-Length").is_some(), response.code != 204);
     if response.code >= 400 && !to_head {
@@ -926,10 +950,9 @@ fn grafana_gets_the_status_again_and_again_on_one_connection() {
 // ------------------------------------------------------------------------------------------------ the endpoints
 
 #[test]
-fn only_the_endpoints_of_today_exist() {
+fn nothing_else_exists() {
     let server = Server::start(&[]);
-    for path in
-        ["/", "/metrics", "/badge.svg", "/history.json", "/api", "/api/status/", "/status", "//health", "/%68ealth"]
+    for path in ["/api", "/api/status/", "/status", "//health", "/%68ealth", "//", "/index.html", "/badge", "/history"]
     {
         for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS"] {
             let response = ask(&server, request(method, path, ""));
@@ -943,7 +966,8 @@ fn a_method_that_a_path_does_not_have_is_told_which_it_has() {
     let server = Server::start(&[]);
     let read = ["GET", "HEAD", "OPTIONS"];
     let write = ["OPTIONS", "POST"];
-    for (path, has) in [("/status.json", &read[..]), ("/health", &read), ("/ready", &read), ("/api/status", &write)] {
+    let readable = ["/status.json", "/health", "/ready", "/metrics", "/", "/badge.svg", "/history.json"];
+    for (path, has) in readable.map(|path| (path, &read[..])).into_iter().chain([("/api/status", &write[..])]) {
         for method in ["GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"] {
             let response = ask(&server, request(method, path, ""));
             let code = match method {
@@ -963,7 +987,7 @@ fn a_method_that_a_path_does_not_have_is_told_which_it_has() {
 fn head_is_answered_like_get_without_the_content() {
     let server = Server::start(&[]);
     let fields = ["", "If-None-Match: *\r\n", "Connection: close\r\n"];
-    for path in ["/status.json", "/health", "/ready", "/api/status", "/x", "/"] {
+    for path in ["/status.json", "/health", "/ready", "/api/status", "/x", "/", "/badge.svg?label=x", "/history.json"] {
         for fields in fields {
             let to_get = undated(ask(&server, request("GET", path, fields)));
             let to_head = undated(ask(&server, request("HEAD", path, fields)));
