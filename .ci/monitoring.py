@@ -81,7 +81,7 @@ NAMED_SO = 'gitops_status_drift_count non-histogram and non-summary metrics shou
 
 def promtool_has_nothing_to_say(text):
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
-    assert (done.stdout + done.stderr).splitlines() == [NAMED_SO]
+    assert (done.stdout + done.stderr).splitlines() in ([], [NAMED_SO])
 
 
 def ask(server, method, path, body=None, headers=None):
