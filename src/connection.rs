@@ -27,7 +27,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::counters::{Counters, Route, Tally};
+use crate::counters::{Counters, Population, Route, Tally};
 use crate::date;
 use crate::event::{Event, Journal};
 use crate::history::{History, SECOND};
@@ -135,17 +135,6 @@ impl Staleness {
     pub fn reported(&mut self, age: u64, now: u64) {
         self.at = now + self.after.saturating_sub(age);
     }
-}
-
-/// How many connections there are.
-#[derive(Debug, Clone, Copy)]
-pub struct Population {
-    /// Open.
-    pub open: usize,
-    /// At most.
-    pub most: usize,
-    /// Since the start, all together.
-    pub accepted: u64,
 }
 
 /// What is known of the process. The core cannot ask.

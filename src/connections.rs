@@ -2,8 +2,8 @@
 
 use core::net::SocketAddr;
 
-use crate::connection::{Connection, Inbox, Limits, Next, Phase, Population, Process, Shared, Staleness, Turn, Watch};
-use crate::counters::Counters;
+use crate::connection::{Connection, Inbox, Limits, Next, Phase, Process, Shared, Staleness, Turn, Watch};
+use crate::counters::{Counters, Population};
 use crate::event::Event;
 use crate::history::{History, SECOND};
 use crate::render::prepare;
