@@ -632,7 +632,7 @@ def test_a_prometheus_rule_has_the_alerts_of_the_examples_for_what_its_service_m
     for group in objects["PrometheusRule"]["spec"]["groups"]:
         for rule in group["rules"]:
             selected = re.findall(r"([a-z_]+)(\{[^}]*\})?(?=[\[)]| [<>=])", rule["expr"])
-            names = [selector for metric, selector in selected if metric in ("up",) or metric.startswith(("gitops_", "process_"))]
+            names = [selector for metric, selector in selected if re.match("up$|gitops_|process_", metric)]
             assert names and all('job="of-staging", namespace=' in selector for selector in names), rule["expr"]
 
 
