@@ -203,7 +203,7 @@ impl Shared<'_> {
     }
 
     /// The summary is that of a status which came just now.
-    pub(crate) fn report(&mut self, turn: &Turn<'_>) {
+    fn report(&mut self, turn: &Turn<'_>) {
         self.history.record(self.summary, date::seconds(turn.date) * SECOND);
         self.staleness.reported(0, turn.now);
     }

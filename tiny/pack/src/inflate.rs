@@ -3,7 +3,7 @@
 /// How long a code can be.
 const LONGEST: usize = 15;
 /// Codes of so many bits, and most are no longer, are found in a table by one look.
-const SHORT: usize = 12;
+const SHORT: usize = 10;
 const SYMBOLS: usize = 288;
 const END: usize = 256;
 
@@ -126,12 +126,20 @@ impl Code {
     }
 
     /// The next symbol.
+    #[inline]
     fn symbol(&self, bits: &mut Bits) -> Option<usize> {
         let entry = self.table[bits.held as usize % (1 << SHORT)];
-        if entry != 0 {
-            bits.take(u32::from(entry % 16));
-            return Some(usize::from(entry / 16));
+        if entry == 0 {
+            return self.long(bits);
         }
+        bits.take(u32::from(entry % 16));
+        Some(usize::from(entry / 16))
+    }
+
+    /// The same, whatever the length of its code.
+    #[cold]
+    #[inline(never)]
+    fn long(&self, bits: &mut Bits) -> Option<usize> {
         // The codes of one length follow each other, behind all that begin with a shorter one.
         let (mut code, mut first, mut at) = (0, 0, 0);
         for &count in self.counts.iter().skip(1) {
@@ -169,9 +177,9 @@ fn described<'a>(bits: &mut Bits, code: &mut Code, lengths: &'a mut [u8]) -> Opt
     let distances = bits.take(5) + 1;
     let given = bits.take(4) + 4;
     let mut own = [0; 19];
-    for &symbol in [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15].iter().take(given) {
+    for &symbol in [16_u8, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15].iter().take(given) {
         bits.fill()?;
-        *own.get_mut(symbol)? = bits.take(3) as u8;
+        *own.get_mut(usize::from(symbol))? = bits.take(3) as u8;
     }
     code.set(&own)?;
     let (mut at, all) = (0, literals + distances);

@@ -4,18 +4,20 @@
 //! pack STUB UNPACKED PACKED
 //! ```
 //!
-//! The packed file is a static-pie ELF executable with three segments to load:
+//! The first segment of the unpacked binary, which holds the code and what is only read, is packed. All else stays as it is.
+//! The packed file is a static-pie ELF executable with these segments to load:
 //!
-//! | segment | rights | in the file | in memory |
+//! | segment | rights | offset in the file | address |
 //! | --- | --- | --- | --- |
-//! | ELF header, program headers, stub | R E | from 0 | from 0 |
-//! | plan, packed image | R | behind that | one page further |
-//! | none of it is in the file | RW | | where the unpacked binary has its first segment, to the end of its last |
+//! | ELF header, program headers, stub, plan | R E | 0 | 0 |
+//! | packed image | R | behind the data | in the page behind that |
+//! | nothing: here the image is unpacked | RW | | as in the unpacked binary |
+//! | data | RW | one page | as in the unpacked binary |
 //!
-//! The other program headers are those of the unpacked binary, at the same addresses, so that whoever finds them by way of
-//! the auxiliary vector, such as the start of the libc, finds what they tell of once it is unpacked. For the unpacked one is
-//! linked to lie behind the packed one: nothing in it has to be moved. The segment without content is the last, which every
-//! version of Linux maps as it is meant.
+//! Everything has the address that it has in the unpacked binary, which is linked to leave room before it: nothing in it
+//! has to be moved, and the other program headers stay true. So whoever finds them by way of the auxiliary vector, such
+//! as the start of the libc, finds what they tell of. The data lies at a page in the file, as in memory: the stub
+//! nearly fills the one before.
 
 mod inflate;
 mod operands;
@@ -24,7 +26,6 @@ mod plan;
 use std::env::args_os;
 use std::error::Error;
 use std::fs;
-use std::mem::offset_of;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -94,15 +95,14 @@ fn at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
 struct Unpacked<'a> {
     /// Its ELF header.
     header: &'a [u8; EHDR],
-    headers: Vec<Header>,
-    /// From the first byte of its first segment to the last byte that one has in the file, as it is in memory.
-    image: Vec<u8>,
-    /// Where that begins, and where the last segment ends.
-    start: u64,
-    end: u64,
-    /// Up to where nothing is written.
-    fixed_end: u64,
-    entry: u64,
+    /// The first segment, and what the file has of it.
+    fixed: Header,
+    image: &'a [u8],
+    /// The second.
+    data: Header,
+    content: &'a [u8],
+    /// The program headers of other kinds.
+    others: Vec<Header>,
 }
 
 /// Reads the binary, and refuses it if it is none for which packer and stub are made.
@@ -117,142 +117,129 @@ fn read(file: &[u8]) -> Result<Unpacked<'_>> {
     }
     let table = usize::try_from(u64::from_le_bytes(at(header, 32)))?;
     let count = usize::from(u16::from_le_bytes(at(header, 56)));
-    let table = file.get(table..).unwrap_or_default().get(..count * PHDR).ok_or("it has no program headers")?;
-    let headers: Vec<_> = table.as_chunks().0.iter().map(Header::read).collect();
-    if headers.iter().any(|header| header.kind == PT_INTERP) {
+    let table = file.get(table..).and_then(|rest| rest.get(..count * PHDR)).ok_or("its program headers are cut off")?;
+    let (loaded, others): (Vec<_>, Vec<_>) =
+        table.as_chunks().0.iter().map(Header::read).partition(|header| header.kind == PT_LOAD);
+    if others.iter().any(|header| header.kind == PT_INTERP) {
         return Err("it is not static".into());
     }
-    let loaded: Vec<_> = headers.iter().filter(|header| header.kind == PT_LOAD).collect();
-    let [fixed, written @ ..] = &loaded[..] else { return Err("it has no segments".into()) };
-    // One that is executed, and behind it others that are written. The stub knows no more rights than these.
-    if fixed.flags != PF_R | PF_X || written.iter().any(|header| header.flags != PF_R | PF_W) || written.is_empty() {
-        return Err("its segments are not R E, RW, …".into());
+    let [fixed, data] = loaded[..] else { return Err("it has not two segments".into()) };
+    if (fixed.flags, data.flags) != (PF_R | PF_X, PF_R | PF_W) {
+        return Err("its segments are not one that is executed and one that is written".into());
     }
-    let start = fixed.address;
-    let fixed_end = fixed.end().next_multiple_of(PAGE);
-    if !start.is_multiple_of(PAGE) || written[0].address < fixed_end {
-        return Err("its segments share a page".into());
+    if fixed.in_file != fixed.in_memory {
+        return Err("its first segment is not all in the file".into());
     }
-    let mut image = Vec::new();
-    for segment in &loaded {
-        let content = file.get(usize::try_from(segment.offset)?..).unwrap_or_default();
-        let content = content.get(..usize::try_from(segment.in_file)?).ok_or("a segment is not all in the file")?;
-        let begin = usize::try_from(segment.address.checked_sub(start).ok_or("its segments are in no order")?)?;
-        if begin < image.len() || segment.in_file > segment.in_memory {
-            return Err("its segments overlap".into());
-        }
-        if content.is_empty() {
-            continue;
-        }
-        image.resize(begin, 0);
-        image.extend(content);
+    if !fixed.address.is_multiple_of(PAGE) || !data.address.is_multiple_of(PAGE) || fixed.end() > data.address {
+        return Err("its segments do not begin at pages of their own".into());
     }
-    let end = loaded.iter().map(|header| header.end()).max().unwrap_or(0);
-    let entry = u64::from_le_bytes(at(header, 24));
-    Ok(Unpacked { header, headers, image, start, end, fixed_end, entry })
+    let content = |segment: Header| {
+        let begin = usize::try_from(segment.offset).ok()?;
+        file.get(begin..begin.checked_add(usize::try_from(segment.in_file).ok()?)?)
+    };
+    let image = content(fixed).ok_or("its first segment is cut off")?;
+    let content = content(data).ok_or("its second segment is cut off")?;
+    let within = |header: &Header| header.in_file == 0 || (data.address..data.end()).contains(&header.address);
+    let others: Vec<_> = others.into_iter().filter(|header| header.kind != PT_PHDR).collect();
+    if !others.iter().all(within) {
+        return Err("a program header is about what is packed".into());
+    }
+    Ok(Unpacked { header, fixed, image, data, content, others })
 }
 
 /// The packed file.
 fn pack(stub: &[u8], unpacked: &Unpacked) -> Result<Vec<u8>> {
-    // The code begins where the program starts at the latest: constants lie before it.
-    let image_size = unpacked.image.len() as u64;
-    let mut code = (unpacked.entry - unpacked.start, unpacked.fixed_end - unpacked.start);
-    code.1 = code.1.min(image_size);
-    let mut filtered = unpacked.image.clone();
-    operands::to_absolute(&mut filtered[code.0 as usize..code.1 as usize]);
+    let Unpacked { fixed, image, data, .. } = unpacked;
+    let entry = u64::from_le_bytes(at(unpacked.header, 24));
+    // The start files come first, and behind them is nothing but code.
+    let code = usize::try_from(entry.wrapping_sub(fixed.address))?;
+    let mut filtered = image.to_vec();
+    operands::to_absolute(filtered.get_mut(code..).ok_or("it starts outside of its first segment")?);
     let mut packed = Vec::new();
     zopfli::compress(zopfli::Options::default(), zopfli::Format::Deflate, &filtered[..], &mut packed)?;
     packed.resize((packed.len() + PADDING).next_multiple_of(8), 0);
+    unpacks(&packed, code, image)?;
 
+    let data = Header { offset: PAGE, ..*data };
+    let packed_at = data.offset + data.in_file.next_multiple_of(8);
+    let packed_size = packed.len() as u64;
+    let second = Header {
+        kind: PT_LOAD,
+        flags: PF_R,
+        offset: packed_at,
+        address: PAGE + packed_at % PAGE,
+        in_file: packed_size,
+        in_memory: packed_size,
+        align: PAGE,
+    };
+    if second.end() > fixed.address {
+        return Err(
+            format!("it has to be linked to begin at {:#x} or higher", second.end().next_multiple_of(PAGE)).into()
+        );
+    }
+    let mut content = unpacked.content.to_vec();
+    content.resize(content.len().next_multiple_of(8), 0);
     let mut plan = Vec::new();
     for field in [
-        packed.len() as u64,
-        unpacked.start,
-        image_size,
-        unpacked.fixed_end - unpacked.start,
-        code.0,
-        code.1,
-        unpacked.entry,
+        data.address,
+        content.len() as u64,
+        second.address,
+        packed_size,
+        fixed.address,
+        fixed.in_file,
+        code as u64,
+        entry,
     ] {
         plan.extend(field.to_le_bytes());
     }
-    plan.extend(packed);
-    let sum = plan::sum(&plan);
-
-    let behind_stub = (STUB + stub.len()) as u64;
-    let size = behind_stub + (offset_of!(Plan, packed_size) + plan.len()) as u64;
-    let first = Header {
-        kind: PT_LOAD,
-        flags: PF_R | PF_X,
-        offset: 0,
-        address: 0,
-        in_file: behind_stub,
-        in_memory: behind_stub,
-        align: PAGE,
-    };
-    let second = Header {
-        flags: PF_R,
-        offset: behind_stub,
-        address: behind_stub.next_multiple_of(PAGE) + behind_stub % PAGE,
-        in_file: size - behind_stub,
-        in_memory: size - behind_stub,
-        ..first
-    };
-    let third = Header {
-        flags: PF_R | PF_W,
-        offset: 0,
-        address: unpacked.start,
-        in_file: 0,
-        in_memory: unpacked.end - unpacked.start,
-        ..first
-    };
-    if second.end() > unpacked.start {
-        return Err(format!("it has to begin at {:#x} or behind that, by --image-base", second.end()).into());
+    let sum = [&plan, &content, &packed].into_iter().fold(0, |sum, part| plan::sum(sum, part)).to_le_bytes();
+    assert_eq!(sum.len() + plan.len(), size_of::<Plan>());
+    let end = (STUB + stub.len() + size_of::<Plan>()) as u64;
+    if end > PAGE {
+        return Err("the stub does not fit into one page with the headers".into());
     }
-    // The table of them comes first, as it has to.
-    let mut headers = vec![Header {
-        kind: PT_PHDR,
-        flags: PF_R,
-        offset: EHDR as u64,
-        address: EHDR as u64,
-        in_file: 0,
-        in_memory: 0,
-        align: 8,
-    }];
-    headers.extend([first, second, third]);
-    for header in unpacked.headers.iter().filter(|header| ![PT_LOAD, PT_PHDR].contains(&header.kind)) {
-        // Not in the file. That of PT_TLS says how much the libc copies from memory.
-        headers.push(Header { offset: 0, ..*header });
-    }
-    let table = headers.len() * PHDR;
-    (headers[0].in_file, headers[0].in_memory) = (table as u64, table as u64);
-    if EHDR + table > STUB {
-        return Err("it has more program headers than the stub leaves room for".into());
-    }
+    let first = Header { flags: PF_R | PF_X, offset: 0, address: 0, in_file: end, in_memory: end, ..second };
+    let pages = fixed.in_memory.next_multiple_of(PAGE);
+    let third = Header { flags: PF_R | PF_W, offset: 0, in_file: 0, in_memory: pages, ..*fixed };
+    let count = 5 + unpacked.others.len();
+    let size = (count * PHDR) as u64;
+    let (offset, address) = (EHDR as u64, EHDR as u64);
+    let table = Header { kind: PT_PHDR, flags: PF_R, offset, address, in_file: size, in_memory: size, align: 8 };
+    let others = unpacked.others.iter().map(|header| match header.in_file {
+        0 => *header,
+        _ => Header { offset: data.offset + (header.address - data.address), ..*header },
+    });
 
     let mut file = unpacked.header.to_vec();
     file[24..32].copy_from_slice(&(STUB as u64).to_le_bytes());
     file[32..40].copy_from_slice(&(EHDR as u64).to_le_bytes());
-    // There is no table of sections: its offset, and what there is of it.
+    // There is no table of sections: neither its offset, nor how many there are and which has their names.
     file[40..48].fill(0);
-    file[56..58].copy_from_slice(&u16::try_from(headers.len())?.to_le_bytes());
+    file[56..58].copy_from_slice(&u16::try_from(count)?.to_le_bytes());
     file[60..64].fill(0);
-    for header in headers {
+    for header in [table, first, second, third, data].into_iter().chain(others) {
         header.write(&mut file);
     }
+    if file.len() > STUB {
+        return Err("it has more program headers than the stub leaves room for".into());
+    }
+    // Each of these where the headers say.
     file.resize(STUB, 0);
     file.extend(stub);
-    file.extend(sum.to_le_bytes());
-    file.extend(&plan);
-
-    // As the stub does it.
-    let mut image = vec![0; unpacked.image.len()];
-    inflate::inflate(&plan[size_of::<Plan>() - 8..], &mut image).ok_or("it does not unpack")?;
-    operands::to_relative(&mut image[code.0 as usize..code.1 as usize]);
-    if image != unpacked.image {
-        return Err("it unpacks to something else".into());
-    }
+    file.extend(sum);
+    file.extend(plan);
+    file.resize(usize::try_from(data.offset)?, 0);
+    file.extend(content);
+    file.extend(packed);
     Ok(file)
+}
+
+/// That the stub will unpack the image, and nothing else.
+fn unpacks(packed: &[u8], code: usize, image: &[u8]) -> Result<()> {
+    let mut unpacked = vec![0; image.len()];
+    inflate::inflate(packed, &mut unpacked).ok_or("the decoder cannot read what was packed")?;
+    operands::to_relative(&mut unpacked[code..]);
+    if unpacked != image { Err("it unpacks to something else".into()) } else { Ok(()) }
 }
 
 fn main() -> Result<()> {
@@ -327,12 +314,12 @@ mod tests {
     #[test]
     fn the_sum_tells_any_damaged_byte() {
         let bytes: Vec<u8> = (0..=255).collect();
-        let right = plan::sum(&bytes);
+        let right = plan::sum(0, &bytes);
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut wrong = bytes.clone();
                 wrong[at] ^= 1 << bit;
-                assert_ne!(plan::sum(&wrong), right);
+                assert_ne!(plan::sum(0, &wrong), right);
             }
         }
     }
@@ -349,10 +336,76 @@ mod tests {
         file[16] = ET_DYN as u8;
         file[32] = 64;
         file[56] = 1;
-        assert!(refused(&file).contains("no program headers"));
+        assert!(refused(&file).contains("cut off"));
         let mut with_interpreter = file.to_vec();
         with_interpreter.resize(64 + PHDR, 0);
         with_interpreter[64] = PT_INTERP as u8;
         assert!(refused(&with_interpreter).contains("not static"));
+    }
+
+    /// A binary of one segment that is executed, and of one that is written.
+    fn binary(flags: [u32; 2], address: [u64; 2]) -> Vec<u8> {
+        let mut file = vec![0; EHDR];
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        file[16..18].copy_from_slice(&ET_DYN.to_le_bytes());
+        file[18..20].copy_from_slice(&EM_X86_64.to_le_bytes());
+        file[24..32].copy_from_slice(&(address[0] + 512).to_le_bytes());
+        file[32] = EHDR as u8;
+        file[56] = 3;
+        let [fixed, data] = [0, 1].map(|at| Header {
+            kind: PT_LOAD,
+            flags: flags[at],
+            offset: at as u64 * PAGE,
+            address: address[at],
+            in_file: [PAGE, 100][at],
+            in_memory: [PAGE, 1 << 20][at],
+            align: PAGE,
+        });
+        let dynamic =
+            Header { kind: 2, offset: data.offset + 16, address: data.address + 16, in_file: 8, in_memory: 8, ..data };
+        for header in [fixed, data, dynamic] {
+            header.write(&mut file);
+        }
+        file.resize(PAGE as usize, 0xe8);
+        file.resize(PAGE as usize + 100, 7);
+        file
+    }
+
+    const RIGHTS: [u32; 2] = [PF_R | PF_X, PF_R | PF_W];
+
+    #[test]
+    fn the_data_and_what_is_in_it_are_where_they_were_and_no_segment_is_written_and_executed() {
+        let file = binary(RIGHTS, [0x20000, 0x21000]);
+        let packed = pack(&[0x90; 80], &read(&file).unwrap()).unwrap();
+        let count = usize::from(packed[56]);
+        let headers: Vec<_> = packed[EHDR..][..count * PHDR].as_chunks().0.iter().map(Header::read).collect();
+        let kinds: Vec<_> = headers.iter().map(|header| header.kind).collect();
+        assert_eq!(kinds, [PT_PHDR, PT_LOAD, PT_LOAD, PT_LOAD, PT_LOAD, 2]);
+        let rights: Vec<_> = headers[1..5].iter().map(|header| header.flags).collect();
+        assert_eq!(rights, [PF_R | PF_X, PF_R, PF_R | PF_W, PF_R | PF_W]);
+        for pair in headers[1..5].windows(2) {
+            assert!(pair[0].end() <= pair[1].address);
+        }
+        for header in &headers[1..] {
+            assert!(header.in_file == 0 || header.offset % PAGE == header.address % PAGE);
+            assert!(header.offset + header.in_file <= packed.len() as u64);
+        }
+        assert_eq!((headers[3].address, headers[3].in_file, headers[3].in_memory), (0x20000, 0, PAGE));
+        assert_eq!((headers[4].address, headers[4].in_file, headers[4].in_memory), (0x21000, 100, 1 << 20));
+        assert_eq!(packed[headers[4].offset as usize..][..100], [7; 100]);
+        assert_eq!((headers[5].address, headers[5].offset), (0x21010, headers[4].offset + 16));
+    }
+
+    #[test]
+    fn segments_that_the_stub_is_not_made_for_are_refused() {
+        let refused = |file: &[u8]| read(file).and_then(|it| pack(&[], &it)).expect_err("it is refused").to_string();
+        let address = [0x20000, 0x21000];
+        assert!(refused(&binary([PF_R | PF_W | PF_X, PF_R | PF_W], address)).contains("executed"));
+        assert!(refused(&binary([PF_R | PF_X, PF_R], address)).contains("executed"));
+        assert!(refused(&binary(RIGHTS, [0x20000, 0x20800])).contains("pages of their own"));
+        assert!(refused(&binary(RIGHTS, [0, 0x1000])).contains("linked to begin at 0x2000"));
+        assert!(refused(&binary(RIGHTS, address)[..PAGE as usize]).contains("second segment is cut off"));
+        let stub = vec![0; PAGE as usize - STUB];
+        assert!(pack(&stub, &read(&binary(RIGHTS, address)).unwrap()).is_err());
     }
 }

@@ -1,22 +1,21 @@
 //! What the packed file says about itself. The packer writes it, and the stub reads it.
 
-/// What lies in front of the packed image, in the same segment. Addresses are counted from where the file's own ELF header
-/// is in memory.
+/// What lies behind the stub, in the same segment. Addresses are counted from where the ELF header is in memory.
 #[repr(C)]
 pub struct Plan {
-    /// The `sum` of all that follows: the other fields, and the packed image behind them.
+    /// The `sum` of the other fields, then of the data, and then of the packed image.
     pub sum: u64,
-    /// Of the packed image: so many bytes behind this.
+    /// Where the data begins, and how much of it is in the file, in whole words: behind it are zeros.
+    pub data: u64,
+    pub data_size: u64,
+    /// Where the packed image begins, and its size.
+    pub packed: u64,
     pub packed_size: u64,
-    /// Where the image begins, at a page.
+    /// Where the image begins, at a page, and its size. The rest of its last page is zeros.
     pub image: u64,
-    /// How much is unpacked: from the first byte of the first segment to the last byte that another one has in its file.
     pub image_size: u64,
-    /// How much of it is what runs and what is only read: so many whole pages. All behind it can be written.
-    pub fixed_size: u64,
-    /// Where in the image the code is.
-    pub code_start: u64,
-    pub code_end: u64,
+    /// Where in the image the code begins, which goes to its end.
+    pub code: u64,
     /// Where the program starts.
     pub entry: u64,
 }
@@ -25,12 +24,13 @@ pub struct Plan {
 #[allow(dead_code, reason = "the stub only reads them")]
 pub const PADDING: usize = 16;
 
-/// A sum that tells whether something is damaged. Whatever the sum was before and whatever follows, each step maps different
-/// words to different sums: it never takes a single damaged word for the right one, and several with a chance of 2⁻⁶⁴.
-/// What is left behind the last eight bytes does not count.
-pub fn sum(bytes: &[u8]) -> u64 {
-    let (words, _) = bytes.as_chunks();
-    words
+/// A sum that tells whether something is damaged, continued from that of what comes before. Each step maps different words to
+/// different sums, whatever the sum was before, so a single damaged word is always seen, and several but for a chance of
+/// 2⁻⁶⁴. What is left behind the last eight bytes does not count.
+pub fn sum(before: u64, bytes: &[u8]) -> u64 {
+    bytes
+        .as_chunks()
+        .0
         .iter()
-        .fold(0, |sum, word| ((sum ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(29))
+        .fold(before, |sum, &word| (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
 }

@@ -1,9 +1,12 @@
 //! The stub: what runs first in the packed binary. It unpacks the program to where that was linked to be, and goes there.
 //!
 //! The system has mapped the packed file as its program headers say: the headers and this, to be executed; what is packed,
-//! to be read; and for the program empty memory that can be written. Nothing here needs relocations, a libc, or more of
-//! the stack than the program does. What the program finds is what the system would have given it: the same stack, and an
-//! auxiliary vector that leads to program headers which say where its parts are.
+//! to be read; where that will be unpacked, empty memory that can be written; and the data of the program. Nothing here
+//! needs relocations, a libc, or more of the stack than the program does. What the program finds is what the system would
+//! have given it: the same stack, and an auxiliary vector that leads to program headers which say where its parts are.
+//!
+//! No huge page makes more of the empty memory resident than is written: it is far smaller than one, and a segment of its
+//! own.
 
 #![no_std]
 #![no_main]
@@ -43,38 +46,34 @@ const PAGE: usize = 4096;
 unsafe extern "C" fn unpack(base: usize, plan_at: usize) -> usize {
     // SAFETY: the packer has put it there.
     let given = unsafe { &*(plan_at as *const Plan) };
-    let packed_at = plan_at + size_of::<Plan>();
-    let packed_size = given.packed_size as usize;
-    // SAFETY: these are the bytes of a segment that is mapped.
-    let (summed, packed) = unsafe {
+    let (packed_at, packed_size) = (base + given.packed as usize, given.packed_size as usize);
+    // SAFETY: all of the plan but its sum, and of two segments what they have in the file. Nothing writes to them meanwhile.
+    let (fields, data, packed) = unsafe {
         (
-            from_raw_parts((&raw const given.packed_size).cast::<u8>(), size_of::<Plan>() - 8 + packed_size),
+            from_raw_parts((&raw const given.data).cast(), size_of::<Plan>() - size_of_val(&given.sum)),
+            from_raw_parts((base + given.data as usize) as *const u8, given.data_size as usize),
             from_raw_parts(packed_at as *const u8, packed_size),
         )
     };
-    if plan::sum(summed) != given.sum {
+    if [fields, data, packed].into_iter().fold(0, plan::sum) != given.sum {
         die(DAMAGED);
     }
-    // Where huge pages are given unasked, the first byte that is written may make 2 MiB resident. Without this, which
-    // may be forbidden, there is more memory in use, and that is all.
-    call(SYS_PRCTL, [PR_SET_THP_DISABLE, 1, 0, 0, 0, 0]);
-
-    let image_at = base + given.image as usize;
-    // SAFETY: the last segment begins there, and is larger.
-    let image = unsafe { from_raw_parts_mut(image_at as *mut u8, given.image_size as usize) };
+    let (image_at, image_size) = (base + given.image as usize, given.image_size as usize);
+    // SAFETY: that is a segment of its own, which nobody else knows.
+    let image = unsafe { from_raw_parts_mut(image_at as *mut u8, image_size) };
     if inflate::inflate(packed, image).is_none() {
         die(DAMAGED);
     }
-    if let Some(code) = image.get_mut(given.code_start as usize..given.code_end as usize) {
+    if let Some(code) = image.get_mut(given.code as usize..) {
         operands::to_relative(code);
     }
-    let fixed_size = given.fixed_size as usize;
-    if call(SYS_MPROTECT, [image_at, fixed_size, PROT_READ | PROT_EXEC, 0, 0, 0]) != 0 {
-        remap(image_at, fixed_size);
+    let pages = image_size.next_multiple_of(PAGE);
+    if call(SYS_MPROTECT, [image_at, pages, PROT_READ | PROT_EXEC, 0, 0, 0]) != 0 {
+        remap(image_at, pages);
     }
     let entry = base + given.entry as usize;
     // What was packed is no longer needed.
-    let (first, end) = (plan_at / PAGE * PAGE, packed_at + packed_size);
+    let (first, end) = (packed_at / PAGE * PAGE, packed_at + packed_size);
     if call(SYS_MUNMAP, [first, end - first, 0, 0, 0, 0]) != 0 {
         die(REFUSED);
     }
@@ -101,7 +100,8 @@ fn remap(at: usize, size: usize) {
 }
 
 const DAMAGED: &str = "gitops-status-server: this file is damaged\n";
-const REFUSED: &str = "gitops-status-server: the system does not let this file unpack itself: take the one that stable Rust builds\n";
+const REFUSED: &str =
+    "gitops-status-server: the system does not let this file unpack itself: take the one that stable Rust builds\n";
 
 fn die(why: &str) -> ! {
     call(SYS_WRITE, [2, why.as_ptr().addr(), why.len(), 0, 0, 0]);
@@ -115,7 +115,6 @@ const SYS_CLOSE: usize = 3;
 const SYS_MMAP: usize = 9;
 const SYS_MPROTECT: usize = 10;
 const SYS_MUNMAP: usize = 11;
-const SYS_PRCTL: usize = 157;
 const SYS_EXIT_GROUP: usize = 231;
 const SYS_MEMFD_CREATE: usize = 319;
 
@@ -123,7 +122,6 @@ const PROT_READ: usize = 1;
 const PROT_EXEC: usize = 4;
 const MAP_PRIVATE: usize = 2;
 const MAP_FIXED: usize = 0x10;
-const PR_SET_THP_DISABLE: usize = 41;
 const MFD_CLOEXEC: usize = 1;
 const MFD_NOEXEC_SEAL: usize = 8;
 const EINVAL: isize = 22;
@@ -157,7 +155,9 @@ fn call(number: usize, [first, second, third, fourth, fifth, sixth]: [usize; 6])
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, size: usize) -> *mut u8 {
     // SAFETY: the direction flag is clear, and the caller says that there are so many bytes.
-    unsafe { asm!("rep stosb", inout("rcx") size => _, inout("rdi") to => _, in("al") byte as u8, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rep stosb", inout("rcx") size => _, inout("rdi") to => _, in("al") byte as u8, options(nostack, preserves_flags))
+    };
     to
 }
 
