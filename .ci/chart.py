@@ -297,7 +297,9 @@ def test_the_options_are_those_of_the_server_with_its_ranges():
     assert set(given) == set(schema)
     environment = environment_of(objects)
     for name, value in given.items():
-        assert environment["STATUS_" + name.upper().replace("-", "_")] == str(int(value) if value is True else value)
+        # A switch is 0 or 1.
+        given_as = str(int(value) if isinstance(value, bool) else value)
+        assert environment["STATUS_" + name.upper().replace("-", "_")] == given_as
 
 
 # ----------------------------------------------------------------------------------------------------------- the status

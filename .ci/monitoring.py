@@ -121,8 +121,8 @@ KNOWN_COMPLAINT = 'gitops_status_drift_count non-histogram and non-summary metri
 
 
 def read(text):
-    """The samples of a text in the format of Prometheus, 0.0.4, as {(name, ((label, value), ...)): number}. It has to be
-    as strict as the format allows: HELP, TYPE and then the samples, of each family once and in one piece."""
+    """The samples of a text in the format of Prometheus, 0.0.4, as {(name, ((label, value), ...)): number}. It has to
+    be as strict as the format allows: HELP, TYPE and then the samples, of each family once and in one piece."""
     assert text.endswith("\n") and not text.endswith("\n\n")
     samples, helped, kinds = {}, [], {}
     for line in text[:-1].split("\n"):
@@ -230,7 +230,7 @@ def test_a_server_that_nobody_has_posted_to_says_so():
             assert metrics.get(name + "_timestamp_seconds") is None
 
 
-@pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text; version=1.0.0,text/plain;version=0.0.4;q=0.5"])
+@pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"])
 def test_whatever_format_is_preferred_the_one_that_there_is_comes(accept):
     with Server() as server:
         request = urllib.request.Request(server.url + "/metrics?name[]=up", headers={"Accept": accept})
@@ -274,7 +274,8 @@ def test_posts_become_numbers_and_texts_whatever_is_in_them():
 )  # fmt: skip
 def test_exactly_one_state_is_1(word, state):
     with Server() as server:
-        assert post(server, {"sync_status": word, "drift_count": 9007199254740991, "files": ["a", {"name": "b"}]}) == 200
+        numbers = {"drift_count": 9007199254740991, "files": ["a", {"name": "b"}]}
+        assert post(server, {"sync_status": word, **numbers}) == 200
         metrics = Scrape(server)
         assert (metrics.state, metrics.info["sync_status"]) == (state, word or "")
         assert (metrics["drift_count"], metrics["files"]) == (9007199254740991, 2)
@@ -602,7 +603,7 @@ def targets(tmp_path_factory):
     prometheus.stop()
 
 
-OUT_OF_SYNC = {"repo": "shop", "server": "prod-1", "sync_status": "OUT_OF_SYNC", "drift_count": 2, "files": ["a", "b", "c"]}
+OUT_OF_SYNC = {"sync_status": "OUT_OF_SYNC", "drift_count": 2, "files": ["a", "b", "c"]}
 
 
 def test_alerts_come_and_go_with_what_they_tell_of(targets, tmp_path):
@@ -630,7 +631,8 @@ def test_alerts_come_and_go_with_what_they_tell_of(targets, tmp_path):
             until(lambda: target.query("gitops_status_info") == [(expected, 1)], expected, 5)
         target.wait_for({"GitOpsOutOfSync"})
         assert target.alerts()["GitOpsOutOfSync"]["labels"].items() > target.labels.items()
-        about = f'The newest status is of the repository "{cut(repo)}" and the server "{cut(at)}". It counts 2 that differ.'
+        about = f'The newest status is of the repository "{cut(repo)}" and the server "{cut(at)}".'
+        about += " It counts 2 that differ."
         until(lambda: target.alerts()["GitOpsOutOfSync"]["annotations"]["description"] == about, about, 5)
 
         assert post(server, {**OUT_OF_SYNC, "sync_status": "SYNCED"}) == 200
@@ -683,7 +685,8 @@ def test_promtool_reads_every_expression_of_the_dashboard(tmp_path):
     expressions = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
     rules = [{"record": f"panel:{number}", "expr": chosen(expr)} for number, expr in enumerate(expressions)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
-    assert f"SUCCESS: {len(expressions)} rules found" in succeed(["promtool", "check", "rules", tmp_path / "rules.yaml"])
+    output = succeed(["promtool", "check", "rules", tmp_path / "rules.yaml"])
+    assert f"SUCCESS: {len(expressions)} rules found" in output
     # It reads each of them to its end.
     rules[-1]["expr"] += ")"
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
@@ -702,7 +705,8 @@ def frame(prometheus, panel, instance):
         (series,) = data["result"]
         times = [moment * 1000 for moment, _ in series["values"]]
         numbers = [float(number) for _, number in series["values"]]
-        return {"Time": {"type": "time", "values": times}, target["legendFormat"]: {"type": "number", "values": numbers}}
+        columns = {"Time": {"type": "time", "values": times}}
+        return columns | {target["legendFormat"]: {"type": "number", "values": numbers}}
     found = prometheus.query(expression)
     times = {"Time": {"type": "time", "values": [time.time() * 1000] * len(found)}}
     numbers = {"type": "number", "values": [number for _, number in found]}
@@ -765,7 +769,8 @@ def test_the_dashboard_shows_what_prometheus_has_scraped(targets):
     with target.start() as server:
         for status, state, drift, files, age in VIEWS.values():
             if status is not None:
-                assert post(server, {key: value() if callable(value) else value for key, value in status.items()}) == 200
+                status = {key: value() if callable(value) else value for key, value in status.items()}
+                assert post(server, status) == 200
             target.wait_until_scraped()
             seen = shown(target)
             wanted = {"State": state, "Drift": drift, "Files": files, "Age of the last check": age}
