@@ -347,7 +347,11 @@ mod tests {
             &row.replace('\t', " "),
         ] {
             assert_eq!(read(line.as_bytes()).rows(), [], "{line:?}");
-            assert_eq!(read(format!("{line}\n{row}\n{line}\n").as_bytes()).rows(), [expected.clone()], "{line:?}");
+            assert_eq!(
+                read(format!("{line}\n{row}\n{line}\n").as_bytes()).rows(),
+                std::slice::from_ref(&expected),
+                "{line:?}"
+            );
         }
         assert_eq!(read(b"\xff\n").rows(), []);
         let many: Vec<_> = (0..100).map(|at| row.replacen('1', &at.to_string(), 1)).collect();

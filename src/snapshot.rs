@@ -295,6 +295,7 @@ impl Snapshots {
 
     /// The same for its whole [response](Slot::response), which has this date then. `None` where it has another one and
     /// somebody is being sent it, or may be: half of a date must not change.
+    #[inline(always)]
     pub fn pin_response(&mut self, Date(date): &Date) -> Option<SlotId> {
         let slot = &mut self.slots[usize::from(self.current)];
         let place = &mut slot.bytes[slot.date..][..date.len()];

@@ -32,6 +32,16 @@ impl Text {
         Text { text, cut: 0 }
     }
 
+    /// That of a JSON string, from what stands between its quotes.
+    fn of_json(raw: &str) -> Self {
+        // As a rule it stands there as it is meant, and short.
+        let mut text = heapless::String::new();
+        if raw.len() <= TEXT_MAX && !raw.as_bytes().contains(&b'\\') && text.push_str(raw).is_ok() {
+            return Text { text, cut: 0 };
+        }
+        Text::of(Unescape::new(raw))
+    }
+
     /// The same, of which there was more.
     pub fn cut(self) -> Self {
         Text { cut: 1, ..self }
@@ -136,7 +146,7 @@ impl Summary {
         for number in [view.drift_count, files] {
             hasher.write_u64(number.map_or(u64::MAX, |number| number));
         }
-        let text = |raw: Option<&str>| raw.map(|raw| Text::of(Unescape::new(raw)));
+        let text = |raw: Option<&str>| raw.map(Text::of_json);
         Summary {
             repo: text(view.repo),
             server: text(view.server),

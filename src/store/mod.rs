@@ -416,8 +416,10 @@ impl<'b, D: Disk> Store<'b, D> {
             }
             let reason = match reason {
                 None if !self.kept.is_empty() && self.read == self.kept => {
-                    // Somebody has reported the same once more.
-                    self.find_among_others(at_start);
+                    // It is read again because its stamp proved nothing yet, or somebody has reported the same once more.
+                    if !seen_before {
+                        self.find_among_others(at_start);
+                    }
                     return Ok(None);
                 }
                 None => status::read(self.read).err().map(Reason::Refused),
