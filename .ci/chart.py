@@ -297,7 +297,9 @@ def test_the_options_are_those_of_the_server_with_its_ranges():
     assert set(given) == set(schema)
     environment = environment_of(objects)
     for name, value in given.items():
-        assert environment["STATUS_" + name.upper().replace("-", "_")] == str(int(value) if value is True else value)
+        # A switch is 0 or 1.
+        given_as = str(int(value) if isinstance(value, bool) else value)
+        assert environment["STATUS_" + name.upper().replace("-", "_")] == given_as
 
 
 # ----------------------------------------------------------------------------------------------------------- the status
@@ -632,7 +634,7 @@ def test_a_prometheus_rule_has_the_alerts_of_the_examples_for_what_its_service_m
     for group in objects["PrometheusRule"]["spec"]["groups"]:
         for rule in group["rules"]:
             selected = re.findall(r"([a-z_]+)(\{[^}]*\})?(?=[\[)]| [<>=])", rule["expr"])
-            names = [selector for metric, selector in selected if metric in ("up",) or metric.startswith(("gitops_", "process_"))]
+            names = [selector for metric, selector in selected if re.match("up$|gitops_|process_", metric)]
             assert names and all('job="of-staging", namespace=' in selector for selector in names), rule["expr"]
 
 

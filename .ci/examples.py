@@ -1276,21 +1276,22 @@ def test_the_panels_by_prometheus_lie_beside_each_other_and_ask_for_what_is_chos
     dashboard = json.loads((EXAMPLES / BY_PROMETHEUS).read_text())
     other = json.loads((EXAMPLES / DASHBOARD).read_text())
     assert dashboard["uid"] != other["uid"] and dashboard["title"] != other["title"]
-    source, *chosen = dashboard["templating"]["list"]
+    source, *variables = dashboard["templating"]["list"]
     assert (source["type"], source["query"]) == ("datasource", "prometheus")
-    assert [variable["name"] for variable in chosen] == ["job", "namespace", "instance"]
+    assert [variable["name"] for variable in variables] == ["job", "namespace", "instance"]
     asked = {"type": "prometheus", "uid": f"${{{source['name']}}}"}
-    for number, variable in enumerate(chosen):
+    for number, variable in enumerate(variables):
         assert variable["datasource"] == asked
         # Each list depends on what is chosen in those before it.
-        assert set(re.findall(r"\$(\w+)", variable["query"]["query"])) == {v["name"] for v in chosen[:number]}
+        assert set(re.findall(r"\$(\w+)", variable["query"]["query"])) == {v["name"] for v in variables[:number]}
     for panel in dashboard["panels"]:
         assert panel["datasource"] == asked
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
         for target in panel["targets"]:
             assert target["datasource"] == asked and target["instant"] is not target["range"]
             metrics = re.findall(r"\b(?:gitops_status|process)_\w+", target["expr"])
-            assert metrics and target["expr"].count('job="$job", namespace=~"$namespace", instance=~"$instance"') == len(metrics)
+            chosen = 'job="$job", namespace=~"$namespace", instance=~"$instance"'
+            assert metrics and target["expr"].count(chosen) == len(metrics)
     check_places(dashboard["panels"])
 
 
@@ -1413,8 +1414,8 @@ def test_the_dashboard_shows_the_history(server):
     server.post({"sync_status": "HELD", "last_check": "yesterday"})
     seen = shown(server)
     # From the left to the right, and from the top to the bottom.
-    words = ["SYNCED", "OUT_OF_SYNC", "UNKNOWN", "HELD"]
-    assert [(at["text"], at["color"]) for at in seen["History"]] == [*zip(words, [GREEN, RED, GREY, ORANGE], strict=True)]
+    states = [("SYNCED", GREEN), ("OUT_OF_SYNC", RED), ("UNKNOWN", GREY), ("HELD", ORANGE)]
+    assert [(at["text"], at["color"]) for at in seen["History"]] == states
     times = [at["time"] / 1000 for at in seen["History"]]
     assert times == sorted(times) and before <= times[0] and times[-1] <= time.time()
     rows = seen["History in numbers"]
