@@ -1,8 +1,8 @@
 //! The badge: the state as a small picture for a README.
 //!
 //! It is drawn as the badges that stand beside it: white text on two halves, 20 pixels high. Nobody knows here which font
-//! it will be drawn with, so its widths are those of Verdana, and each text says how wide it has to be, whatever stands in
-//! for that. All lengths are in tenths of a pixel.
+//! it will be drawn with, so its widths are those of DejaVu Sans, which are nearly those of Verdana, and each text says how
+//! wide it has to be, whatever stands in for that. All lengths are in tenths of a pixel.
 
 use core::fmt::{self, Write};
 
@@ -15,7 +15,7 @@ pub const BADGE_MAX: usize = 4 * TEXT_MAX * "&quot;".len() + 2048;
 /// How far apart the edge of a half and its text are.
 const PADDING: u32 = 50;
 
-/// How wide the characters from the space to `~` are, in DejaVu Sans of 11 pixels, which was drawn to the widths of Verdana.
+/// How wide the characters from the space to `~` are, in DejaVu Sans of 11 pixels.
 const WIDTHS: &[u8; 95] = b"#,3\\FiV\x1e++7\\#(#%FFFFFFFFFF%%\\\\\\:nKKMUF?US  H=_RWBWLFCQKmKCK+%+\\77CF<FD'FF\x1f\x1f@\x1fkFCFF-9+FAZAA:F%F\\";
 
 /// What the left half says by itself.
@@ -60,7 +60,7 @@ pub fn render(out: &mut dyn Write, summary: &Summary, stale: bool, query: &str) 
         }
     }
     let unknown = Text::of("UNKNOWN".chars());
-    let said = summary.sync_status.as_ref().filter(|text| !text.as_str().is_empty()).unwrap_or(&unknown);
+    let said = summary.sync_status.as_ref().filter(|text| !text.as_str().trim().is_empty()).unwrap_or(&unknown);
     let behind = if stale { " · stale" } else { "" };
     let value = || said.characters().chain(behind.chars());
 
@@ -110,7 +110,8 @@ fn width(characters: impl Iterator<Item = char>) -> u32 {
         '\u{590}'..='\u{7ff}' => 56,
         _ => 70,
     };
-    characters.map(of).sum::<u32>().next_multiple_of(10)
+    // What has no width of its own is there all the same.
+    characters.map(|character| of(character).max(1)).sum::<u32>().next_multiple_of(10)
 }
 
 /// What is meant by the value of a parameter (percent-encoding: RFC 3986 §2.1; a plus is a space, as forms have it).
@@ -204,6 +205,7 @@ mod tests {
             (r#"{"sync_status":"OUT_OF_SYNC"}"#, false, "OUT_OF_SYNC", "#b93a10"),
             (r#"{"sync_status":"UNKNOWN"}"#, false, "UNKNOWN", "#666"),
             (r#"{"sync_status":""}"#, false, "UNKNOWN", "#666"),
+            (r#"{"sync_status":"  "}"#, false, "UNKNOWN", "#666"),
             (r#"{"sync_status":null}"#, false, "UNKNOWN", "#666"),
             (r#"{"sync_status":"Progressing"}"#, false, "Progressing", "#1f6cb0"),
             (r#"{"sync_status":"SYNCED"}"#, true, "SYNCED · stale", "#666"),
@@ -269,6 +271,8 @@ mod tests {
     fn a_half_is_as_wide_as_its_text() {
         let of = |text: &str| seen(&badge(&summary(text), false, "label=")).width;
         assert_eq!([of("SYNCED"), of("iiii"), of("WWWW"), of("同期済み")], [56, 23, 54, 58]);
+        // Joiners and marks alone have a half and its colour too.
+        assert_eq!([of("\u{200d}\u{301}"), of("\u{301}")], [11, 11]);
         let mut before = 0;
         for length in 1..=TEXT_MAX {
             let width = of(&"x".repeat(length));
