@@ -39,10 +39,6 @@ pub type Bytes = heapless::Vec<u8, STATUS_CAPACITY>;
 /// more.
 const SETTLED_NS: i64 = 2_000_000_000;
 
-/// By how many nanoseconds the state may be dated behind what the clock of the file system says: one for each that is
-/// written while that stands still. Of a state and a seed of the same tick the seed is the later one, for that is looked at.
-const DATED_NS: i64 = 1_000;
-
 /// How often a file is written anew when its temporary file is gone: another server that starts on the same directory
 /// takes it for one left over by a crash.
 const ATTEMPTS_MAX: usize = 4;
@@ -560,7 +556,7 @@ impl<'b, D: Disk> Store<'b, D> {
         }
         // Both were changed since the last look: the later one wins. A state that came from a seed is as old as that.
         let from_seed = newest.filter(|newest| newest.tag == ETag::of(self.kept)).map(|newest| newest.changed);
-        let outdated = written.is_some_and(|written| from_seed.unwrap_or(written) - DATED_NS > seen.changed);
+        let outdated = written.is_some_and(|written| from_seed.unwrap_or(written) > seen.changed);
         if !outdated {
             self.put_state(Content::Read)?;
             swap(&mut self.kept, &mut self.read);
