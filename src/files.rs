@@ -9,12 +9,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::{self, Errno};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::clock::pause;
-use crate::history::{SECOND, TICK};
 use crate::store::{Disk, Fault, Name, Stamp};
 use crate::text::hex;
 
@@ -236,17 +235,6 @@ impl Disk for Files {
             }
         }
         Ok(())
-    }
-
-    fn date(&mut self, at: i64, exactly: bool) {
-        let Ok(file) = self.file() else { return };
-        let is_due = |stat: Stat| (at.saturating_sub(TICK as i64)..at).contains(&stamp(&stat).modified);
-        if exactly || fs::fstat(file).is_ok_and(is_due) {
-            let time = |tv_nsec| Timespec { tv_sec: at.div_euclid(SECOND as i64), tv_nsec };
-            let omitted = time(UTIME_OMIT);
-            let times = Timestamps { last_access: omitted, last_modification: time(at.rem_euclid(SECOND as i64)) };
-            let _ = fs::futimens(file, &times);
-        }
     }
 
     fn sync(&mut self) -> Result<(), Fault> {

@@ -138,11 +138,6 @@ pub trait Disk {
     /// Writes all of `bytes` to it.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Fault>;
 
-    /// Dates it: it was written at `at` then, in nanoseconds since 1970, as far as the file system can say that. Unless
-    /// `exactly`, this is done only where it was written before `at` and within [`TICK`](crate::history::TICK) of it. One
-    /// that cannot be dated is as good.
-    fn date(&mut self, at: i64, exactly: bool);
-
     /// Waits until it is on the medium.
     fn sync(&mut self) -> Result<(), Fault>;
 
