@@ -473,3 +473,25 @@ fn a_state_that_is_edited_by_hand_has_its_row_beside_those_of_the_posts() {
     drop(server);
     assert_eq!(words(&start()), ["edited", "SYNCED"]);
 }
+
+#[test]
+fn a_state_that_is_set_aside_at_start_does_not_take_the_history_with_it() {
+    let dir = common::TemporaryDir::new();
+    let state = dir.path("state");
+    let start = || Server::start(&["--state-dir", &state]);
+    let numbers = |server: &Server| history(server).iter().map(|row| row["drift_count"].clone()).collect::<Vec<_>>();
+    let server = start();
+    for number in 1..=3 {
+        post(&server, &json!({"drift_count": number}));
+    }
+    drop(server);
+    std::fs::write(format!("{state}/status.json"), b"no status").unwrap();
+    let server = start();
+    // The third was in the state alone.
+    assert_eq!(numbers(&server), [2, 1]);
+    for number in 4..=5 {
+        post(&server, &json!({"drift_count": number}));
+    }
+    drop(server);
+    assert_eq!(numbers(&start()), [5, 4, 2, 1]);
+}

@@ -213,10 +213,10 @@ impl<'b, D: Disk> Store<'b, D> {
         let mut written = None;
         if self.sources.state {
             let prepared = self.disk.prepare().map_err(|fault| Trouble::Step(Step::Open, fault));
+            self.adopt_history();
             match prepared.and_then(|()| self.look_at_state(true)) {
                 Ok(found) => written = found,
                 Err(trouble) => {
-                    self.adopt_history();
                     self.unread = Some(trouble).filter(|trouble| !matches!(trouble, Trouble::Step(Step::Rename, _)));
                     self.troubled(trouble);
                 }
@@ -455,7 +455,6 @@ impl<'b, D: Disk> Store<'b, D> {
     fn miss_state(&mut self, at_start: bool) -> Result<Option<i64>, Trouble> {
         self.state = Known::default();
         if at_start {
-            self.adopt_history();
             self.note(Note::NoState);
         } else if self.kept.is_empty() {
             // There was none before; but there may be no directory either.
@@ -646,11 +645,11 @@ impl<'b, D: Disk> Store<'b, D> {
     /// The same for a state that somebody else has written, who may have written others before. What is known here and
     /// nowhere else, for the state had it and is gone, is kept first.
     fn find_among_others(&mut self, at_start: bool) {
-        if self.history_unkept && !at_start {
-            self.disk.lock();
-        }
-        self.adopt_history();
         if !at_start {
+            if self.history_unkept {
+                self.disk.lock();
+            }
+            self.adopt_history();
             // Where that fails, the next post tries it again.
             let _ = self.keep_history();
         }
