@@ -21,7 +21,7 @@ CASES = sorted(path.stem.removesuffix("-values") for path in CHART.glob("ci/*-va
 # The oldest that the chart says it supports, one in the middle, the newest there is a schema of.
 KUBERNETES = ["1.25.0", "1.31.0", "1.37.0"]
 # Kinds of others than Kubernetes.
-CUSTOM = {"HTTPRoute", "ServiceMonitor"}
+CUSTOM = {"HTTPRoute", "PrometheusRule", "ServiceMonitor"}
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
@@ -209,7 +209,8 @@ def test_the_package_holds_what_is_installed_and_nothing_else(tmp_path):
     names = run("tar", "-tzf", archive).stdout.split()
     files = {name.removeprefix("gitops-status-server/") for name in names}
     templates = {str(path.relative_to(CHART)) for path in CHART.glob("templates/**/*.*")}
-    assert files == {"Chart.yaml", "README.md", "values.yaml", "values.schema.json", ".helmignore"} | templates
+    beside = {"Chart.yaml", "README.md", "values.yaml", "values.schema.json", ".helmignore", "rules.yaml"}
+    assert files == beside | templates
 
 
 def test_the_readme_is_that_of_the_values(tmp_path):
@@ -277,14 +278,16 @@ def test_the_schema_knows_every_value_and_no_other():
 
 def test_the_options_are_those_of_the_server_with_its_ranges():
     help_text = run(BINARY, "--help").stdout
-    rows = re.findall(r"^  --([a-z-]+) [A-Z:]+\n      (.*)\n      \[env: (\S+)\] \[default: (\S+)\]$", help_text, re.MULTILINE)
+    rows = re.findall(r"^  --([a-z-]+)(?: [A-Z:]+)?\n      (.*)\n      \[env: (\S+)\] \[default: (\S+)\]$", help_text, re.MULTILINE)
     assert len(rows) > 10
     set_by_the_chart = {"listen", "seed-file", "state-dir"}
     schema = SCHEMA["properties"]["options"]["properties"]
     assert {name for name, *_ in rows} - set_by_the_chart == set(schema)
     for name, meaning, variable, default in rows:
         assert variable == "STATUS_" + name.upper().replace("-", "_")
-        if "enum" in schema.get(name, {}):
+        if default == "off":
+            assert schema[name] == {"type": "boolean"}, name
+        elif "enum" in schema.get(name, {}):
             assert all(word in meaning for word in schema[name]["enum"]), meaning
         elif name in schema:
             low, high = re.search(r"(\d+) to (\d+)$", meaning).groups()
@@ -294,7 +297,9 @@ def test_the_options_are_those_of_the_server_with_its_ranges():
     assert set(given) == set(schema)
     environment = environment_of(objects)
     for name, value in given.items():
-        assert environment["STATUS_" + name.upper().replace("-", "_")] == str(value)
+        # A switch is 0 or 1.
+        given_as = str(int(value) if isinstance(value, bool) else value)
+        assert environment["STATUS_" + name.upper().replace("-", "_")] == given_as
 
 
 # ----------------------------------------------------------------------------------------------------------- the status
@@ -574,7 +579,10 @@ def test_everything_selects_the_servers_pods_and_not_that_of_the_test():
 def test_an_ingress_shows_the_status_alone_unless_it_is_told_more():
     rules = case("ingress")["Ingress"]["spec"]["rules"]
     paths = {rule["host"]: [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] for rule in rules}
-    assert paths == {"status.example.org": [("/status.json", "Exact")], "ci.example.org": [("/", "Prefix")]}
+    views = [(path, "Exact") for path in ("/", "/badge.svg", "/history.json", "/status.json")]
+    assert paths == {"status.example.org": views, "ci.example.org": [("/", "Prefix")]}
+    [rule] = render(values={"ingress": {"enabled": True, "hosts": [{"host": "a.b"}]}})["Ingress"]["spec"]["rules"]
+    assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [("/status.json", "Exact")]
     for rule in rules:
         for path in rule["http"]["paths"]:
             assert path["backend"] == {"service": {"name": "gitops-status-server", "port": {"name": "http"}}}
@@ -604,6 +612,46 @@ def test_a_service_monitor_scrapes_the_services_port():
     [endpoint] = objects["ServiceMonitor"]["spec"]["endpoints"]
     assert endpoint == {"port": "http", "path": "/metrics", "interval": "30s"}
     assert objects["ServiceMonitor"]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+
+
+ALERTS = (ROOT / "examples/prometheus/rules.yaml").read_text()
+
+
+def test_the_alerts_are_those_of_the_examples():
+    """`.ci/monitoring --write` makes them anew."""
+    assert (CHART / "rules.yaml").read_text() == ALERTS
+
+
+def test_a_prometheus_rule_has_the_alerts_of_the_examples_for_what_its_service_monitor_finds():
+    values = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
+    for name, more in (("gitops-status-server", {}), ("of-staging", {"fullnameOverride": "of-staging"})):
+        objects = render(values=values | more)
+        # The job of a target that a ServiceMonitor finds is the name of the Service.
+        assert objects["Service"]["metadata"]["name"] == name
+        theirs = ALERTS.replace('job="gitops-status-server"', f'job="{name}", namespace="observability-stack"')
+        assert objects["PrometheusRule"]["spec"] == yaml.safe_load(theirs)
+    # Whatever an alert asks about, it asks about these targets.
+    for group in objects["PrometheusRule"]["spec"]["groups"]:
+        for rule in group["rules"]:
+            selected = re.findall(r"([a-z_]+)(\{[^}]*\})?(?=[\[)]| [<>=])", rule["expr"])
+            names = [selector for metric, selector in selected if re.match("up$|gitops_|process_", metric)]
+            assert names and all('job="of-staging", namespace=' in selector for selector in names), rule["expr"]
+
+
+def test_a_prometheus_rule_takes_the_time_between_checks_and_groups_of_ones_own():
+    given = yaml.safe_load((CHART / "ci/prometheusrule-values.yaml").read_text())["prometheusRule"]
+    rule = case("prometheusrule")["PrometheusRule"]
+    assert rule["metadata"]["labels"].items() >= given["labels"].items()
+    *groups, last = rule["spec"]["groups"]
+    assert [last] == given["extraGroups"]
+    theirs = yaml.safe_load(ALERTS)["groups"]
+    changed = [
+        (alert["alert"], its["expr"].rsplit("\n", 1)[-1])
+        for group, its_group in zip(theirs, groups, strict=True)
+        for alert, its in zip(group["rules"], its_group["rules"], strict=True)
+        if alert["expr"].replace('server"', 'server", namespace="observability-stack"') != its["expr"]
+    ]
+    assert changed == [("GitOpsNoCheck", ") > 90000")]
 
 
 # ------------------------------------------------------------------------------------------------- volumes and roll-outs
@@ -781,7 +829,13 @@ def test_the_notes_say_what_is_kept():
     assert "survive a restart of the container, but not of the pod" in notes()
     assert "on the claim gitops-status-server." in notes({"persistence": {"enabled": True}})
     assert "on the claim a." in notes({"persistence": {"enabled": True, "existingClaim": "a"}})
-    assert "/metrics" in notes({"serviceMonitor": {"enabled": True}})
+    monitor = {"serviceMonitor": {"enabled": True}}
+    assert "http://gitops-status-server.observability-stack.svc/metrics\n" in notes(monitor)
+    assert "/metrics" not in notes()
+    assert "unless Prometheus is among networkPolicy.readers" in notes(monitor | {"networkPolicy": {"enabled": True}})
+    rule = {"prometheusRule": {"enabled": True}}
+    assert "job gitops-status-server in namespace observability-stack" in notes(rule)
+    assert "the alerts are for" not in notes(monitor | rule)
     assert "16Mi of memory" in notes({"options": {"max-bytes": 65537}})
     assert "16Mi of memory" in notes({"options": {"max-connections": 129}})
     assert "16Mi of memory" not in notes({"options": {"max-bytes": 65536, "max-connections": 128}})

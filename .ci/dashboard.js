@@ -20,6 +20,12 @@ for (const panel of panels) {
     const withFields = applyFieldOverrides({ data, ...common });
     const values = getFieldDisplayValues({ data: withFields, reduceOptions: panel.options.reduceOptions, ...common });
     shown[panel.id] = values.map(({ display: { text, suffix = '', color } }) => ({ text: text + suffix, color }));
+  } else if (panel.type === 'state-timeline') {
+    const [times, states] = applyFieldOverrides({ data, ...common })[0].fields;
+    shown[panel.id] = (times?.values ?? []).map((time, row) => {
+      const { text, color } = states.display(states.values[row]);
+      return { time, text, color };
+    });
   } else {
     const fields = applyFieldOverrides({ data, ...common })[0].fields;
     shown[panel.id] = Array.from({ length: data[0].length }, (_, row) =>

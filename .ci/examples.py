@@ -1224,13 +1224,15 @@ def test_the_server_makes_no_system_call_that_the_unit_denies_it(tmp_path):
 # ---- Grafana ---------------------------------------------------------------------------------------------------------
 
 DASHBOARD = "grafana/dashboard.json"
+BY_PROMETHEUS = "grafana/dashboard-prometheus.json"
 DATA_SOURCE = "grafana/provisioning/datasources/gitops-status-server.yaml"
 GREEN, RED, ORANGE, GREY = "#73BF69", "#F2495C", "#FF9830", "#808080"
 
 
-@looks_at(DASHBOARD)
-def test_the_dashboard_has_the_types_that_grafana_reads(tmp_path):
-    source = (ROOT / ".ci/dashboard.ts").read_text() + (EXAMPLES / DASHBOARD).read_text()
+@looks_at(DASHBOARD, BY_PROMETHEUS)
+@pytest.mark.parametrize("path", [DASHBOARD, BY_PROMETHEUS])
+def test_the_dashboard_has_the_types_that_grafana_reads(path, tmp_path):
+    source = (ROOT / ".ci/dashboard.ts").read_text() + (EXAMPLES / path).read_text()
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     (tmp_path / "dashboard.ts").write_text(source)
     tsc = [NODE_MODULES / ".bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext"]
@@ -1240,6 +1242,19 @@ def test_the_dashboard_has_the_types_that_grafana_reads(tmp_path):
     assert "colourMode" in run([*tsc, "--moduleResolution", "nodenext", "dashboard.ts"], cwd=tmp_path).stdout
 
 
+def check_places(panels):
+    """No panel lies on another one, or beside the screen, or has the number of another one."""
+    places = set()
+    for panel in panels:
+        grid = panel["gridPos"]
+        cells = set(itertools.product(range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])))
+        assert not cells & places and grid["x"] + grid["w"] <= 24
+        places |= cells
+    # Nor is a place left empty among them.
+    assert len(places) == 24 * (1 + max(y for _, y in places))
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
 def test_the_panels_lie_beside_each_other_and_ask_the_data_source_of_the_variable():
     dashboard = json.loads((EXAMPLES / DASHBOARD).read_text())
     (variable,) = dashboard["templating"]["list"]
@@ -1247,18 +1262,37 @@ def test_the_panels_lie_beside_each_other_and_ask_the_data_source_of_the_variabl
     assert variable["query"] == source["type"] == "yesoreyeram-infinity-datasource"
     assert variable["current"]["value"] == source["uid"]
     assert dashboard["refresh"] == "30s"
-    places = set()
     for panel in dashboard["panels"]:
         uid = f"${{{variable['name']}}}"
         for asked in (panel["datasource"], panel["targets"][0]["datasource"]):
             assert asked == {"type": source["type"], "uid": uid}
         # Grafana replaces $ and what follows before it asks.
         assert "$" not in panel["targets"][0]["root_selector"]
-        grid = panel["gridPos"]
-        cells = set(itertools.product(range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])))
-        assert not cells & places and grid["x"] + grid["w"] <= 24
-        places |= cells
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"]) == 5
+    check_places(dashboard["panels"])
+    assert len(dashboard["panels"]) == 7
+
+
+def test_the_panels_by_prometheus_lie_beside_each_other_and_ask_for_what_is_chosen():
+    dashboard = json.loads((EXAMPLES / BY_PROMETHEUS).read_text())
+    other = json.loads((EXAMPLES / DASHBOARD).read_text())
+    assert dashboard["uid"] != other["uid"] and dashboard["title"] != other["title"]
+    source, *variables = dashboard["templating"]["list"]
+    assert (source["type"], source["query"]) == ("datasource", "prometheus")
+    assert [variable["name"] for variable in variables] == ["job", "namespace", "instance"]
+    asked = {"type": "prometheus", "uid": f"${{{source['name']}}}"}
+    for number, variable in enumerate(variables):
+        assert variable["datasource"] == asked
+        # Each list depends on what is chosen in those before it.
+        assert set(re.findall(r"\$(\w+)", variable["query"]["query"])) == {v["name"] for v in variables[:number]}
+    for panel in dashboard["panels"]:
+        assert panel["datasource"] == asked
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+        for target in panel["targets"]:
+            assert target["datasource"] == asked and target["instant"] is not target["range"]
+            metrics = re.findall(r"\b(?:gitops_status|process)_\w+", target["expr"])
+            chosen = 'job="$job", namespace=~"$namespace", instance=~"$instance"'
+            assert metrics and target["expr"].count(chosen) == len(metrics)
+    check_places(dashboard["panels"])
 
 
 def frame(target, body):
@@ -1370,6 +1404,35 @@ def test_the_dashboard_shows_what_was_checked(server):
     assert (row["Repository"], row["Server"]) == ("shop", "-")
 
 
+def test_the_dashboard_shows_the_history(server):
+    assert (shown(server)["History"], shown(server)["History in numbers"]) == ([], [])
+    before = int(time.time())
+    server.post({"sync_status": "SYNCED", "drift_count": 0, "files": [], "last_check": "2026-04-21T10:30:00Z"})
+    server.post({"sync_status": "SYNCED", "drift_count": 0, "files": [], "last_check": "2026-04-21T10:40:00Z"})
+    server.post({"sync_status": "OUT_OF_SYNC", "drift_count": 2, "files": FILES})
+    server.post({"sync_status": ""})
+    server.post({"sync_status": "HELD", "last_check": "yesterday"})
+    seen = shown(server)
+    # From the left to the right, and from the top to the bottom.
+    states = [("SYNCED", GREEN), ("OUT_OF_SYNC", RED), ("UNKNOWN", GREY), ("HELD", ORANGE)]
+    assert [(at["text"], at["color"]) for at in seen["History"]] == states
+    times = [at["time"] / 1000 for at in seen["History"]]
+    assert times == sorted(times) and before <= times[0] and times[-1] <= time.time()
+    rows = seen["History in numbers"]
+    assert [row.pop("State") for row in rows] == ["HELD", "-", "OUT_OF_SYNC", "SYNCED"]
+    for row in rows:
+        for column in ("Since", "Last post"):
+            # With milliseconds, for the rows are of one minute.
+            then = calendar.timegm(time.strptime(row.pop(column), "%Y-%m-%d %H:%M:%S.000"))
+            assert before <= then <= time.time()
+    assert rows == [
+        {"Posts": "1", "Drift": "-", "Files": "-", "Last check": "-"},
+        {"Posts": "1", "Drift": "-", "Files": "-", "Last check": "-"},
+        {"Posts": "1", "Drift": "2", "Files": "2", "Last check": "-"},
+        {"Posts": "2", "Drift": "0", "Files": "0", "Last check": "2026-04-21 10:40:00"},
+    ]
+
+
 @looks_at(DATA_SOURCE, "grafana/provisioning/dashboards/gitops-status-server.yaml")
 def test_the_data_source_asks_the_server_and_nobody_else(server):
     provisioned = load(DATA_SOURCE)
@@ -1389,6 +1452,23 @@ def test_the_data_source_asks_the_server_and_nobody_else(server):
     assert provider["apiVersion"] == 1
     (only,) = provider["providers"]
     assert only["type"] == "file" and only["options"]["path"].startswith("/var/lib/grafana/")
+
+
+# ---- Prometheus ------------------------------------------------------------------------------------------------------
+
+# `.ci/monitoring` tries them, with a server and a Prometheus.
+looks_at(*(f"prometheus/{name}" for name in ("prometheus.yml", "rules.yaml", "rules_test.yaml")))
+
+
+@looks_at("prometheus/prometheusrule.yaml")
+def test_the_alerts_for_the_operator_are_those_for_prometheus():
+    """`.ci/monitoring --write` makes them anew."""
+    rule = load("prometheus/prometheusrule.yaml")
+    assert rule["spec"] == load("prometheus/rules.yaml")
+    done = check_custom(rule)
+    assert done.returncode == 0, done.stdout
+    rule["spec"]["groups"][0]["rules"][0]["labels"] = "severity: warning"
+    assert "labels" in check_custom(rule).stdout
 
 
 # ---- All together ----------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::counters::{Counters, Route, Tally};
+use crate::counters::{Counters, Population, Route, Tally};
 use crate::date;
 use crate::event::{Event, Journal};
 use crate::history::{History, SECOND};
@@ -137,17 +137,6 @@ impl Staleness {
     }
 }
 
-/// How many connections there are.
-#[derive(Debug, Clone, Copy)]
-pub struct Population {
-    /// Open.
-    pub open: usize,
-    /// At most.
-    pub most: usize,
-    /// Since the start, all together.
-    pub accepted: u64,
-}
-
 /// What is known of the process. The core cannot ask.
 #[derive(Debug, Clone, Copy)]
 pub struct Process {
@@ -203,7 +192,7 @@ impl Shared<'_> {
     }
 
     /// The summary is that of a status which came just now.
-    pub(crate) fn report(&mut self, turn: &Turn<'_>) {
+    fn report(&mut self, turn: &Turn<'_>) {
         self.history.record(self.summary, date::seconds(turn.date) * SECOND);
         self.staleness.reported(0, turn.now);
     }
@@ -965,6 +954,7 @@ impl Connection {
     }
 
     /// What was sent is not needed any more.
+    #[inline(always)]
     fn let_go(&mut self, shared: &mut Shared<'_>) {
         if let Some(slot) = self.content.take() {
             shared.snapshots.unpin(slot);

@@ -2,8 +2,8 @@
 
 use core::net::SocketAddr;
 
-use crate::connection::{Connection, Inbox, Limits, Next, Phase, Population, Process, Shared, Staleness, Turn, Watch};
-use crate::counters::Counters;
+use crate::connection::{Connection, Inbox, Limits, Next, Phase, Process, Shared, Staleness, Turn, Watch};
+use crate::counters::{Counters, Population};
 use crate::event::Event;
 use crate::history::{History, SECOND};
 use crate::render::prepare;
@@ -85,6 +85,10 @@ pub struct Finished<'w> {
     pub stored: Option<Result<(), Trouble>>,
     /// The status that somebody else has put into a file, if it is the newest.
     pub changed: Option<&'w [u8]>,
+    /// What was reported so far, if that has changed.
+    pub history: Option<&'w History>,
+    /// Whether there is a directory in which statuses are stored.
+    pub keeps: bool,
     /// Why statuses cannot be stored, if they cannot.
     pub trouble: Option<Trouble>,
 }
@@ -177,6 +181,11 @@ impl<'s> Connections<'s> {
         self.shared.snapshots.load(status, prepare);
     }
 
+    /// What was reported so far is this.
+    pub fn remember(&mut self, history: &History) {
+        self.shared.history.copy_from(history);
+    }
+
     /// Where no status comes for so many milliseconds, what is known is stale from then on, and with `unready` the server is
     /// not ready. The last one came when the history says, or now.
     pub fn stale_after(&mut self, after: u64, unready: bool, now: u64, date: &Date) {
@@ -252,7 +261,10 @@ impl<'s> Connections<'s> {
         }
         if let Some(status) = finished.changed {
             self.load(status);
-            self.shared.report(turn);
+        }
+        if let Some(history) = finished.history {
+            self.remember(history);
+            self.reported(turn.now, turn.date);
         }
         let Storing { slot, peer } = self.storing.take()?;
         self.shared.snapshots.take_back(slot);
@@ -264,15 +276,14 @@ impl<'s> Connections<'s> {
                 turn.journal.record(Event::Accepted { peer, bytes: status.len(), sync_status: view.sync_status });
                 *self.shared.summary = Summary::of(&view);
                 self.shared.counters.posts_accepted += 1;
-                self.shared.counters.state_writes += 1;
+                self.shared.counters.state_writes += u64::from(finished.keeps);
                 self.publish(slot);
-                self.shared.report(turn);
                 if let Some(id) = waiting {
                     self.connections[id].accepted(&mut self.shared, turn);
                 }
             }
             Err(trouble) => {
-                self.shared.counters.state_write_failures += 1;
+                self.shared.counters.state_write_failures += u64::from(finished.keeps);
                 match waiting {
                     Some(id) => self.connections[id].unstored(trouble, &mut self.shared, turn),
                     None => self.shared.snapshots.abandon(slot),
@@ -445,6 +456,7 @@ impl<'s> Connections<'s> {
     }
 
     /// A connection that has to be closed so that the statuses which nobody reads any more have their slots back.
+    #[inline(always)]
     pub fn overdue_reader(&self) -> Option<usize> {
         let slot = self.shared.snapshots.overdue()?;
         self.connections[..*self.used].iter().position(|connection| connection.reads(slot))
@@ -935,7 +947,7 @@ mod tests {
 
     /// What came of some work that changed nothing else.
     fn finished(stored: Option<Result<(), Trouble>>) -> Finished<'static> {
-        Finished { stored, changed: None, trouble: stored.and_then(Result::err) }
+        Finished { stored, changed: None, history: None, keeps: true, trouble: stored.and_then(Result::err) }
     }
 
     #[test]

@@ -50,6 +50,17 @@ impl Tally {
     }
 }
 
+/// How many connections there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Population {
+    /// Open.
+    pub open: usize,
+    /// At most.
+    pub most: usize,
+    /// Since the start, all together.
+    pub accepted: u64,
+}
+
 /// What happened since the start.
 #[derive(Debug)]
 pub struct Counters {

@@ -19,6 +19,7 @@ use crate::text::hex;
 
 const STATUS: &CStr = c"status.json";
 const SEEDS_SEEN: &CStr = c"seeds-seen";
+const HISTORY: &CStr = c"history";
 const SET_ASIDE: &CStr = c"status.json.refused";
 const LOCK: &CStr = c".lock";
 
@@ -40,8 +41,6 @@ pub struct Files {
     directory: &'static CStr,
     /// `directory/status.json`
     status: &'static CStr,
-    /// `directory/seeds-seen`
-    seeds_seen: &'static CStr,
     /// `directory/.lock`, for where the directory itself cannot be locked.
     lock: &'static CStr,
     seed: &'static CStr,
@@ -76,7 +75,6 @@ impl Files {
         Files {
             directory: c_string(&[directory]),
             status: within(STATUS),
-            seeds_seen: within(SEEDS_SEEN),
             lock: within(LOCK),
             seed: c_string(&[seed]),
             seed_directory: c_string(&[seed_directory]),
@@ -152,7 +150,8 @@ impl Disk for Files {
             Name::Seed => (self.seed, AtFlags::empty()),
             Name::Directory => (self.directory, AtFlags::empty()),
             Name::Status => (self.status, AtFlags::SYMLINK_NOFOLLOW),
-            Name::SeedsSeen => (self.seeds_seen, AtFlags::SYMLINK_NOFOLLOW),
+            // Nobody asks: they are read whenever they are needed.
+            Name::SeedsSeen | Name::History => return Err(Fault::NOT_FOUND),
         };
         let stat = fs::statat(CWD, path, flags).map_err(fault)?;
         match name {
@@ -169,7 +168,7 @@ impl Disk for Files {
         let file = match name {
             Name::Seed => fs::openat(CWD, self.seed, flags, Mode::empty()),
             Name::Directory => Err(Errno::ISDIR),
-            Name::Status | Name::SeedsSeen => {
+            Name::Status | Name::SeedsSeen | Name::History => {
                 let directory = fs::openat(CWD, self.directory, DIRECTORY, Mode::empty()).map_err(fault)?;
                 fs::openat(&directory, own_name(name), flags | OFlags::NOFOLLOW, Mode::empty())
             }
@@ -316,7 +315,11 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 
 /// The name of a file in the directory.
 fn own_name(name: Name) -> &'static CStr {
-    if name == Name::SeedsSeen { SEEDS_SEEN } else { STATUS }
+    match name {
+        Name::SeedsSeen => SEEDS_SEEN,
+        Name::History => HISTORY,
+        _ => STATUS,
+    }
 }
 
 /// It is kept as long as the process runs.

@@ -2,8 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::connection::Population;
-use crate::counters::{CLASSES, Counters, ROUTES};
+use crate::counters::{CLASSES, Counters, Population, ROUTES};
 use crate::history::{History, SECOND};
 use crate::http::response::Code;
 use crate::summary::{State, Summary, TEXT_MAX, Text};

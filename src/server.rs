@@ -232,9 +232,12 @@ impl<'s> Server<'s> {
         let poll = Poll::new()?;
         let worker = match Places::of(config) {
             Some(places) => {
-                let worker = Worker::start(places, max_bytes, wake, &log, ground, |status, trouble| {
+                let worker = Worker::start(places, max_bytes, wake, &log, ground, |status, history, trouble| {
                     if !status.is_empty() {
                         connections.load(status);
+                    }
+                    if let Some(history) = history {
+                        connections.remember(history);
                     }
                     connections.have_files(config.refresh_ms, trouble, clock.now());
                 });
@@ -604,6 +607,7 @@ impl<'s> Server<'s> {
     }
 
     /// The slots for past statuses are few: who still reads the oldest has to go when there are too many.
+    #[inline(always)]
     fn close_overdue_readers(&mut self) {
         while let Some(id) = self.connections.overdue_reader() {
             self.evict(id);

@@ -295,6 +295,7 @@ impl Snapshots {
 
     /// The same for its whole [response](Slot::response), which has this date then. `None` where it has another one and
     /// somebody is being sent it, or may be: half of a date must not change.
+    #[inline(always)]
     pub fn pin_response(&mut self, Date(date): &Date) -> Option<SlotId> {
         let slot = &mut self.slots[usize::from(self.current)];
         let place = &mut slot.bytes[slot.date..][..date.len()];
@@ -320,10 +321,13 @@ impl Snapshots {
     }
 
     /// The oldest past snapshot, when there are more than [`PAST_MAX`]: its readers have to go.
+    #[inline(always)]
     pub fn overdue(&self) -> Option<SlotId> {
-        if usize::from(self.past) <= PAST_MAX {
-            return None;
-        }
+        if usize::from(self.past) <= PAST_MAX { None } else { self.oldest_past() }
+    }
+
+    #[inline(never)]
+    fn oldest_past(&self) -> Option<SlotId> {
         let past =
             (0..SLOTS as u8).map(SlotId).filter(|id| id.0 != self.current && self.slot(*id).used == Use::Published);
         past.min_by_key(|id| self.slot(*id).age)

@@ -32,6 +32,21 @@ impl Text {
         Text { text, cut: 0 }
     }
 
+    /// That of a JSON string, from what stands between its quotes.
+    fn of_json(raw: &str) -> Self {
+        // As a rule it stands there as it is meant, and short.
+        let mut text = heapless::String::new();
+        if raw.len() <= TEXT_MAX && !raw.as_bytes().contains(&b'\\') && text.push_str(raw).is_ok() {
+            return Text { text, cut: 0 };
+        }
+        Text::of(Unescape::new(raw))
+    }
+
+    /// The same, of which there was more.
+    pub fn cut(self) -> Self {
+        Text { cut: 1, ..self }
+    }
+
     /// The characters, and `…` behind what is cut.
     pub fn characters(&self) -> impl Iterator<Item = char> {
         self.text.chars().chain(self.is_cut().then_some('…'))
@@ -66,6 +81,26 @@ pub enum State {
     Unknown,
     /// Something else.
     Other,
+}
+
+impl State {
+    /// That of a word: `OUT_OF_SYNC`, `OutOfSync` and `out of sync` are one. Without a word, nobody has said.
+    pub fn of(word: Option<&Text>) -> Self {
+        let Some(word) = word else { return State::Unknown };
+        let is = |known: &str| {
+            let letters = word.characters().filter(|character| !matches!(character, '_' | '-' | ' '));
+            letters.map(|letter| letter.to_ascii_uppercase()).eq(known.chars())
+        };
+        if is("SYNCED") {
+            State::Synced
+        } else if is("OUTOFSYNC") {
+            State::OutOfSync
+        } else if is("UNKNOWN") || is("") {
+            State::Unknown
+        } else {
+            State::Other
+        }
+    }
 }
 
 /// The known fields of a status. `None` stands for a field that is missing or null.
@@ -111,7 +146,7 @@ impl Summary {
         for number in [view.drift_count, files] {
             hasher.write_u64(number.map_or(u64::MAX, |number| number));
         }
-        let text = |raw: Option<&str>| raw.map(|raw| Text::of(Unescape::new(raw)));
+        let text = |raw: Option<&str>| raw.map(Text::of_json);
         Summary {
             repo: text(view.repo),
             server: text(view.server),
@@ -123,22 +158,9 @@ impl Summary {
         }
     }
 
-    /// What `sync_status` means: `OUT_OF_SYNC`, `OutOfSync` and `out of sync` are one word. Without one, nobody has said.
+    /// What `sync_status` means.
     pub fn state(&self) -> State {
-        let Some(text) = &self.sync_status else { return State::Unknown };
-        let is = |word: &str| {
-            let letters = text.characters().filter(|character| !matches!(character, '_' | '-' | ' '));
-            letters.map(|letter| letter.to_ascii_uppercase()).eq(word.chars())
-        };
-        if is("SYNCED") {
-            State::Synced
-        } else if is("OUTOFSYNC") {
-            State::OutOfSync
-        } else if is("UNKNOWN") || is("") {
-            State::Unknown
-        } else {
-            State::Other
-        }
+        State::of(self.sync_status.as_ref())
     }
 }
 

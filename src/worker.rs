@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::connections::{Finished, Work};
 use crate::files::Files;
 use crate::ground::Ground;
+use crate::history::History;
 use crate::log::Log;
 use crate::store::{Buffers, Fault, Note, Notes, Reason, Sources, Store, Trouble};
 use crate::text::Lossy;
@@ -104,7 +105,7 @@ pub struct Worker {
 
 impl Worker {
     /// Reads the files, of which none is larger than `max_bytes`. `found` is told what they say: the status, which is empty
-    /// if there is none, and why the directory is not usable, if it is not. Then starts the thread on `ground`, which writes
+    /// if there is none, what was before, and why the directory is not usable, if it is not. Then starts the thread on `ground`, which writes
     /// to `wake` whenever something is done.
     ///
     /// # Errors
@@ -115,7 +116,7 @@ impl Worker {
         wake: &'static OwnedFd,
         log: &Log,
         ground: &dyn Ground,
-        found: impl FnOnce(&[u8], Option<Trouble>),
+        found: impl FnOnce(&[u8], Option<&History>, Option<Trouble>),
     ) -> Result<Self, WorkerError> {
         // Neither they nor the office are ever given back, for the thread runs as long as the process.
         let buffers = Box::leak(Box::new(BUFFERS.try_lock().map_err(|_| WorkerError::Taken)?));
@@ -128,7 +129,8 @@ impl Worker {
         let mut desk = office.desk();
         desk.store.begin().map_err(|reason| WorkerError::Seed(seed.unwrap_or(Path::new("")), reason))?;
         let notes = desk.store.take_notes();
-        found(desk.store.status(), desk.store.trouble());
+        let trouble = desk.store.trouble();
+        desk.store.look_back(|status, history| found(status, history, trouble));
         drop(desk);
         let worker = Worker { office, places };
         worker.tell(&notes, log);
@@ -158,8 +160,11 @@ impl Worker {
         let mut desk = self.office.desk();
         let Done { stored, changed } = desk.done.take()?;
         let notes = desk.store.take_notes();
-        let changed = changed.then(|| desk.store.status());
-        Some((tell(&Finished { stored, changed, trouble: desk.store.trouble() }), notes))
+        let (trouble, keeps) = (desk.store.trouble(), desk.store.has_directory());
+        let told = desk.store.look_back(|status, history| {
+            tell(&Finished { stored, changed: changed.then_some(status), history, trouble, keeps })
+        });
+        Some((told, notes))
     }
 
     /// Logs what happened to the files.

@@ -45,7 +45,7 @@ const DATE: Date = Date(*b"Sun, 06 Nov 1994 08:49:37 GMT");
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4711);
 
 /// How many lives of a server are simulated when nothing else is asked for.
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 480;
 /// Steps of one life.
 const STEPS: usize = 1_500;
 
@@ -503,7 +503,9 @@ impl<'s> Simulation<'s> {
             reason => reason,
         };
         say!(self, "     the files: stored {stored:?}, changed {}, {trouble:?}", changed.is_some());
-        let finished = Finished { stored, changed: changed.as_deref(), trouble: trouble.map(|(trouble, ..)| trouble) };
+        let trouble_of = trouble.map(|(trouble, ..)| trouble);
+        let finished =
+            Finished { stored, changed: changed.as_deref(), history: None, keeps: true, trouble: trouble_of };
         let expected = self.models().find(|(_, model)| model.being_stored).map(|(id, _)| id);
         let waiting = self.turn(|core, turn| core.finish(&finished, turn));
         assert_eq!(waiting, expected, "another one waits for this");

@@ -115,7 +115,7 @@ fn whatever_fails_and_whoever_crashes_the_status_is_the_last_one_that_was_acknow
     if usual {
         let rare = |name: &str| name.starts_with("allowed");
         assert!(tally.events.iter().all(|(name, &count)| count >= if rare(name) { 1 } else { 10 }), "{tally:?}");
-        assert_eq!(tally.events.len(), 16, "{tally:?}");
+        assert_eq!(tally.events.len(), 18, "{tally:?}");
     }
 }
 

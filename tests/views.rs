@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, Server, own_address, program};
+use common::{Client, Server, Signal, own_address, program};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -380,4 +380,118 @@ fn a_server_without_files_counts_what_it_is_told_in_one_run() {
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     assert!((0.0..20.0).contains(&(now - started)), "{started}");
+}
+
+#[test]
+fn the_history_outlasts_the_server_however_it_ends() {
+    let dir = common::TemporaryDir::new();
+    let state = dir.path("state");
+    let start = || Server::start(&["--state-dir", &state]);
+    let text = "\u{1}é\"\\\n".repeat(30);
+    let mut expected = Vec::new();
+    for (number, signal) in [Signal::KILL, Signal::TERM, Signal::KILL].into_iter().enumerate() {
+        let server = start();
+        assert_eq!(history(&server), expected);
+        for status in [
+            json!({"sync_status": "SYNCED", "drift_count": number}),
+            json!({"sync_status": text, "last_check": text, "files": ["a"]}),
+            json!({"sync_status": text, "last_check": "again", "files": ["b"]}),
+            json!({"sync_status": "OUT_OF_SYNC", "drift_count": number + 1}),
+        ] {
+            post(&server, &status);
+        }
+        expected = history(&server);
+        assert_eq!(expected.len(), 3 * (number + 1));
+        assert_eq!(expected[1]["count"], json!(2));
+        server.signal(signal);
+        drop(server);
+    }
+    assert_eq!(history(&start()), expected);
+}
+
+#[test]
+fn servers_that_share_a_directory_show_the_same_history() {
+    let dir = common::TemporaryDir::new();
+    let state = dir.path("state");
+    let start = || Server::start(&["--state-dir", &state, "--refresh-ms", "0"]);
+    let replicas = [start(), start()];
+    for number in 0..20_usize {
+        post(&replicas[number % 2], &json!({"drift_count": number / 3}));
+        // Two reports of the same are told apart by when the file was written, and its clock has ticks.
+        thread::sleep(Duration::from_millis(20));
+    }
+    let rows = replicas.each_ref().map(history);
+    assert_eq!(rows[0], rows[1]);
+    let counts: Vec<_> = rows[0].iter().map(|row| (row["drift_count"].clone(), row["count"].clone())).collect();
+    let expected = [(6, 2), (5, 3), (4, 3), (3, 3), (2, 3), (1, 3), (0, 3)];
+    assert_eq!(counts, expected.map(|(number, count)| (json!(number), json!(count))));
+    drop(replicas);
+    assert_eq!(history(&start()), rows[0]);
+}
+
+#[test]
+fn a_history_that_is_none_keeps_nobody_from_starting_and_is_written_anew() {
+    for what in ["damaged", "a link", "too large"] {
+        let dir = common::TemporaryDir::new();
+        let state = dir.path("state");
+        let file = format!("{state}/history");
+        drop({
+            let server = Server::start(&["--state-dir", &state]);
+            post(&server, &json!({"drift_count": 1}));
+            post(&server, &json!({"drift_count": 2}));
+            server
+        });
+        match what {
+            "damaged" => std::fs::write(&file, b"\xff\0 x\n1\t2\n").unwrap(),
+            "a link" => {
+                std::fs::remove_file(&file).unwrap();
+                std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+            }
+            _ => std::fs::write(&file, vec![b'1'; 1 << 20]).unwrap(),
+        }
+        let server = Server::start(&["--state-dir", &state]);
+        let numbers = |rows: Vec<Value>| rows.iter().map(|row| row["drift_count"].clone()).collect::<Vec<_>>();
+        assert_eq!(numbers(history(&server)), [2], "{what}");
+        post(&server, &json!({"drift_count": 3}));
+        assert_eq!(numbers(history(&server)), [3, 2], "{what}");
+        drop(server);
+        assert!(std::fs::symlink_metadata(&file).unwrap().is_file());
+        assert_eq!(numbers(history(&Server::start(&["--state-dir", &state]))), [3, 2], "{what}");
+    }
+}
+
+#[test]
+fn a_state_that_is_edited_by_hand_has_its_row_beside_those_of_the_posts() {
+    let dir = common::TemporaryDir::new();
+    let state = dir.path("state");
+    let start = || Server::start(&["--state-dir", &state, "--refresh-ms", "0"]);
+    let server = start();
+    post(&server, &json!({"sync_status": "SYNCED"}));
+    std::fs::write(format!("{state}/status.json"), br#"{"sync_status":"edited"}"#).unwrap();
+    let words = |server: &Server| history(server).iter().map(|row| row["sync_status"].clone()).collect::<Vec<_>>();
+    assert_eq!(words(&server), ["edited", "SYNCED"]);
+    drop(server);
+    assert_eq!(words(&start()), ["edited", "SYNCED"]);
+}
+
+#[test]
+fn a_state_that_is_set_aside_at_start_does_not_take_the_history_with_it() {
+    let dir = common::TemporaryDir::new();
+    let state = dir.path("state");
+    let start = || Server::start(&["--state-dir", &state]);
+    let numbers = |server: &Server| history(server).iter().map(|row| row["drift_count"].clone()).collect::<Vec<_>>();
+    let server = start();
+    for number in 1..=3 {
+        post(&server, &json!({"drift_count": number}));
+    }
+    drop(server);
+    std::fs::write(format!("{state}/status.json"), b"no status").unwrap();
+    let server = start();
+    // The third was in the state alone.
+    assert_eq!(numbers(&server), [2, 1]);
+    for number in 4..=5 {
+        post(&server, &json!({"drift_count": number}));
+    }
+    drop(server);
+    assert_eq!(numbers(&start()), [5, 4, 2, 1]);
 }

@@ -11,9 +11,11 @@ pub enum Name {
     Status,
     /// The seen seeds.
     SeedsSeen,
+    /// What was before the state.
+    History,
     /// The seed.
     Seed,
-    /// The directory of the first two.
+    /// The directory of the first three.
     Directory,
 }
 

@@ -6,11 +6,15 @@
 //! - the *state*, `status.json`: the status and nothing else, as other programs may read and write it;
 //! - the *seed*, written by somebody else, whose content is a status as if it had been posted, once;
 //! - the *seen seeds*, `seeds-seen`: which contents of the seed were taken already, and when that seed was written. Without
-//!   it a restart would bring the seed back over the statuses that were posted since.
+//!   it a restart would bring the seed back over the statuses that were posted since;
+//! - the *history*, `history`: what the states before this one said. What the state itself says is not among it, or need not
+//!   be: whoever reads both adds that, as of when the state was written. So all who share the directory, and whoever starts
+//!   on it, have the same rows, whatever was the last step before a crash.
 //!
 //! The state and the seen seeds are replaced whole: a temporary file is written and synchronised, then renamed over the
 //! old one, then the directory is synchronised. The state comes first: a crash between the two makes the same seed the
-//! status a second time, which changes nothing, and not a seed forgotten. Whoever changes something holds a lock on the
+//! status a second time, which changes nothing, and not a seed forgotten. The history is replaced before the state is, and the
+//! directory is synchronised once for both. Whoever changes something holds a lock on the
 //! directory from the look before to the last step; to look alone takes none.
 
 use core::mem::swap;
@@ -18,8 +22,10 @@ use core::mem::swap;
 pub use self::disk::{Disk, Fault, Name, Stamp};
 use self::seeds::{SeenSeed, SeenSeeds};
 pub use self::told::{Note, Notes, Reason, Step, Trouble};
+use crate::history::{History, KEPT_MAX};
 use crate::snapshot::ETag;
 use crate::status::{self, Refusal, STATUS_CAPACITY};
+use crate::summary::Summary;
 
 mod disk;
 mod seeds;
@@ -46,12 +52,25 @@ pub struct Buffers {
     kept: Bytes,
     read: Bytes,
     posted: Bytes,
+    history: History,
+    others: History,
+    rows: Rows,
 }
+
+/// The history as it is kept.
+type Rows = heapless::Vec<u8, KEPT_MAX>;
 
 impl Buffers {
     /// Empty ones.
     pub const fn new() -> Self {
-        Buffers { kept: Bytes::new(), read: Bytes::new(), posted: Bytes::new() }
+        Buffers {
+            kept: Bytes::new(),
+            read: Bytes::new(),
+            posted: Bytes::new(),
+            history: History::new(),
+            others: History::new(),
+            rows: Rows::new(),
+        }
     }
 }
 
@@ -109,6 +128,17 @@ pub struct Store<'b, D> {
     /// What is read from a file and may become the status.
     read: &'b mut Bytes,
     posted: &'b mut Bytes,
+    /// What the states said, this one included.
+    history: &'b mut History,
+    /// What the file says, when it is read.
+    others: &'b mut History,
+    rows: &'b mut Rows,
+    /// Whether the history is another one than was asked for last.
+    history_changed: bool,
+    /// Whether it has something that its file may not have.
+    history_unkept: bool,
+    /// Why its file could not be read; what is in there must not be lost.
+    history_unread: Option<Fault>,
     state: Known,
     seed: Known,
     /// The content of the seed when it was read last, if it is a status.
@@ -139,15 +169,22 @@ impl<'b, D: Disk> Store<'b, D> {
 
     /// One that has read nothing yet, which [`begin`](Self::begin) does.
     pub fn new(disk: D, sources: Sources, buffers: &'b mut Buffers) -> Self {
-        let Buffers { kept, read, posted } = buffers;
+        let Buffers { kept, read, posted, history, others, rows } = buffers;
         kept.clear();
         posted.clear();
+        history.clear();
         Store {
             disk,
             sources,
             kept,
             read,
             posted,
+            history,
+            others,
+            rows,
+            history_changed: false,
+            history_unkept: false,
+            history_unread: None,
             state: Known::default(),
             seed: Known::default(),
             seed_tag: None,
@@ -176,6 +213,7 @@ impl<'b, D: Disk> Store<'b, D> {
         let mut written = None;
         if self.sources.state {
             let prepared = self.disk.prepare().map_err(|fault| Trouble::Step(Step::Open, fault));
+            self.adopt_history();
             match prepared.and_then(|()| self.look_at_state(true)) {
                 Ok(found) => written = found,
                 Err(trouble) => {
@@ -192,6 +230,7 @@ impl<'b, D: Disk> Store<'b, D> {
                     swap(&mut self.kept, &mut self.read);
                     self.seed_tag = Some(ETag::of(self.kept));
                     self.state_lost = true;
+                    self.report();
                     self.note(Note::SeedTaken(self.kept.len()));
                 }
             }
@@ -212,6 +251,22 @@ impl<'b, D: Disk> Store<'b, D> {
     /// The newest status that came from a file or went into one; empty when there was none.
     pub fn status(&self) -> &[u8] {
         self.kept
+    }
+
+    /// Shows the [status](Self::status), and what all of them said, if that has changed since this was called last.
+    pub fn look_back<T>(&mut self, see: impl FnOnce(&[u8], Option<&History>) -> T) -> T {
+        let changed = core::mem::take(&mut self.history_changed);
+        see(self.kept, changed.then_some(&*self.history))
+    }
+
+    /// What the states said.
+    pub fn history(&self) -> &History {
+        self.history
+    }
+
+    /// Whether there is a directory to keep the status in.
+    pub fn has_directory(&self) -> bool {
+        self.sources.state
     }
 
     /// Why the directory is not usable, if it is not.
@@ -270,6 +325,7 @@ impl<'b, D: Disk> Store<'b, D> {
         match stored {
             Ok(()) => {
                 swap(&mut self.kept, &mut self.posted);
+                self.report();
                 self.usable();
             }
             Err(trouble) => self.troubled(trouble),
@@ -303,6 +359,7 @@ impl<'b, D: Disk> Store<'b, D> {
 
     /// Looks at all files; says whether the status is another one now, and whether the directory was of use.
     fn look_around(&mut self) -> (bool, Result<(), Trouble>) {
+        self.adopt_unread_history();
         let mut written = match self.look_at_state_again() {
             Ok(written) => written,
             Err(trouble) => return (false, Err(trouble)),
@@ -358,13 +415,20 @@ impl<'b, D: Disk> Store<'b, D> {
                 return Ok(None);
             }
             let reason = match reason {
-                None if !self.kept.is_empty() && self.read == self.kept => return Ok(None),
+                None if !self.kept.is_empty() && self.read == self.kept => {
+                    // It is read again because its stamp proved nothing yet, or somebody has reported the same once more.
+                    if !seen_before {
+                        self.find_among_others(at_start);
+                    }
+                    return Ok(None);
+                }
                 None => status::read(self.read).err().map(Reason::Refused),
                 Some(reason) => Some(reason),
             };
             return match reason {
                 None => {
                     swap(&mut self.kept, &mut self.read);
+                    self.find_among_others(at_start);
                     self.note(Note::StateTaken(self.kept.len()));
                     Ok(Some(stamp.modified))
                 }
@@ -457,6 +521,7 @@ impl<'b, D: Disk> Store<'b, D> {
             let edited = self.seed_tag != Some(seen.tag);
             if edited {
                 swap(&mut self.kept, &mut self.read);
+                self.report();
             }
             edited
         };
@@ -489,6 +554,7 @@ impl<'b, D: Disk> Store<'b, D> {
         if !outdated {
             self.put_state(Content::Read)?;
             swap(&mut self.kept, &mut self.read);
+            self.report();
         }
         self.unrecorded = Some(seen);
         if let Err(trouble) = self.record_seed() {
@@ -551,8 +617,97 @@ impl<'b, D: Disk> Store<'b, D> {
         Ok(())
     }
 
-    /// Writes the state. Where that fails, the old one is there as before.
+    /// Takes down what was made the status just now. The time is when the state was written, so that others find the same;
+    /// where there is none, it is now.
+    fn report(&mut self) {
+        let at = match self.state.stamp {
+            Some(stamp) if self.sources.state && !self.state_lost => stamp.modified,
+            _ => self.disk.now(),
+        };
+        self.take_down(History::record, at);
+    }
+
+    /// Takes down what is found to be the state, which may be known already.
+    fn find(&mut self) {
+        if let Some(stamp) = self.state.stamp {
+            self.take_down(History::record_file, stamp.modified);
+        }
+    }
+
+    fn take_down(&mut self, record: fn(&mut History, &Summary, u64), at: i64) {
+        if let Ok(view) = status::read(self.kept) {
+            record(self.history, &Summary::of(&view), at.max(0) as u64);
+            self.history_changed = true;
+            self.history_unkept = true;
+        }
+    }
+
+    /// The same for a state that somebody else has written, who may have written others before. What is known here and
+    /// nowhere else, for the state had it and is gone, is kept first.
+    fn find_among_others(&mut self, at_start: bool) {
+        if !at_start {
+            if self.history_unkept {
+                self.disk.lock();
+            }
+            self.adopt_history();
+            // Where that fails, the next post tries it again.
+            let _ = self.keep_history();
+        }
+        self.find();
+    }
+
+    /// Reads the history that is kept, which goes on with what is known here. Where it is something else, what is known here
+    /// will be written over it.
+    fn adopt_history(&mut self) {
+        match self.disk.read(Name::History, KEPT_MAX, self.rows) {
+            Ok(_) => {}
+            Err(Fault::NOT_FOUND | Fault::NOT_A_DIRECTORY | Fault::TooLarge | Fault::NotAFile) => self.rows.clear(),
+            Err(fault) => {
+                self.history_unread = Some(fault);
+                return;
+            }
+        }
+        self.history_unread = None;
+        self.others.read_kept(self.rows);
+        self.history_unkept = self.others.follow(self.history);
+        self.history.copy_from(self.others);
+        self.history_changed = true;
+    }
+
+    /// The same, where it could not be read before.
+    fn adopt_unread_history(&mut self) {
+        if self.history_unread.is_some() {
+            self.adopt_history();
+            self.find();
+        }
+    }
+
+    /// Writes the history, if it has to be. The directory is not synchronised: that is done for the state, which follows.
+    fn keep_history(&mut self) -> Result<(), Trouble> {
+        self.adopt_unread_history();
+        if let Some(fault) = self.history_unread {
+            return Err(Trouble::Step(Step::ReadHistory, fault));
+        }
+        if !self.history_unkept {
+            return Ok(());
+        }
+        self.rows.clear();
+        self.history.write_kept(self.rows).expect("KEPT_MAX has room for the longest rows; a test writes them");
+        let result = replace(&mut self.disk, Name::History, self.rows);
+        self.disk.discard();
+        result?;
+        self.history_unkept = false;
+        Ok(())
+    }
+
+    /// Writes the state, and before it what the old one said. Where that fails, the old one is there as before.
     fn put_state(&mut self, content: Content) -> Result<(), Trouble> {
+        if content != Content::Kept
+            && let Err(trouble) = self.keep_history()
+        {
+            self.troubled(trouble);
+            return Err(trouble);
+        }
         let bytes = match content {
             Content::Kept => &self.kept,
             Content::Read => &self.read,
@@ -644,20 +799,26 @@ enum Content {
 
 /// Replaces a file whole. Where it has its name, what it is like is the first result, though the name may not last.
 fn put<D: Disk>(disk: &mut D, name: Name, bytes: &[u8]) -> (Option<Stamp>, Result<(), Trouble>) {
-    let mut attempts = 0;
-    let result = loop {
-        attempts += 1;
-        if let Err(trouble) = write(disk, bytes) {
-            break (None, Err(trouble));
-        }
-        match disk.rename(name) {
-            Ok(stamp) => break (Some(stamp), sync_directory(disk)),
-            Err(Fault::NOT_FOUND) if attempts < ATTEMPTS_MAX => disk.discard(),
-            Err(fault) => break (None, Err(Trouble::Step(Step::Rename, fault))),
-        }
+    let result = match replace(disk, name, bytes) {
+        Ok(stamp) => (Some(stamp), sync_directory(disk)),
+        Err(trouble) => (None, Err(trouble)),
     };
     disk.discard();
     result
+}
+
+/// The same, but for what makes the name last, and for the end of the steps.
+fn replace<D: Disk>(disk: &mut D, name: Name, bytes: &[u8]) -> Result<Stamp, Trouble> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        write(disk, bytes)?;
+        match disk.rename(name) {
+            Ok(stamp) => return Ok(stamp),
+            Err(Fault::NOT_FOUND) if attempts < ATTEMPTS_MAX => disk.discard(),
+            Err(fault) => return Err(Trouble::Step(Step::Rename, fault)),
+        }
+    }
 }
 
 /// Writes the temporary file.

@@ -16,6 +16,8 @@ pub enum Step {
     Read,
     /// To read the seen seeds.
     ReadSeeds,
+    /// To read the history.
+    ReadHistory,
     /// To create the temporary file.
     Create,
     /// To write it.
@@ -54,6 +56,7 @@ impl fmt::Display for Trouble {
             Step::Look => "look at status.json",
             Step::Read => "read status.json",
             Step::ReadSeeds => "read seeds-seen",
+            Step::ReadHistory => "read history",
             Step::Create => "create a file in the state directory",
             Step::Write => "write",
             Step::Sync => "synchronise what was written",

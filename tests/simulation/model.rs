@@ -144,12 +144,25 @@ enum Content {
     /// The status of this number in the answer to its post.
     Echo(usize),
     Text(&'static str),
+    /// A view of the status, of this media type.
+    View(&'static str),
     Error,
     /// An error with these words in it.
     Because(&'static str),
     Nothing,
     /// It is the 100.
     Continue,
+}
+
+/// The media type of the view that a path stands for.
+fn view_of(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "/" => "text/html; charset=utf-8",
+        "/metrics" => "text/plain; version=0.0.4; charset=utf-8",
+        "/badge.svg" => "image/svg+xml",
+        "/history.json" => "application/json",
+        _ => return None,
+    })
 }
 
 /// One connection.
@@ -392,8 +405,8 @@ impl Connection {
     /// A whole head that nothing is wrong with.
     fn take(&mut self, head: Head, world: &mut World, now: u64) {
         let waited = std::mem::take(&mut self.waited);
-        let may_be_changed =
-            matches!(&*head.path, "/status.json" | "/ready") && matches!(&*head.method, "GET" | "HEAD");
+        let may_be_changed = (matches!(&*head.path, "/status.json" | "/ready") || view_of(&head.path).is_some())
+            && matches!(&*head.method, "GET" | "HEAD");
         if may_be_changed && !waited && world.files.as_ref().is_some_and(|files| !files.need_no_look(now)) {
             return self.wait(State::Look, world, now, LOOK_PATIENCE_MS);
         }
@@ -424,6 +437,16 @@ impl Connection {
             ("/ready", "GET" | "HEAD") => match not_ready {
                 Some(words) => (one(503), Content::Because(words)),
                 None => (one(200), Content::Text(r#"{"status":"ready"}"#)),
+            },
+            (path, "GET" | "HEAD") if view_of(path).is_some() => {
+                let view = Content::View(view_of(path).expect("it is one"));
+                let tagged = path != "/metrics" && !head.values("if-none-match").is_empty();
+                // Nobody here knows its tag.
+                (if tagged { Codes::from([200, 304]) } else { one(200) }, view)
+            }
+            (path, method) if view_of(path).is_some() => match method {
+                "OPTIONS" => (one(204), Content::Nothing),
+                _ => (one(405), Content::Error),
             },
             ("/api/status", "POST") => {
                 let mut codes = Codes::new();
@@ -546,7 +569,9 @@ impl Connection {
         }
         assert_eq!(response.field("Date"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
         assert_eq!(response.field("X-Content-Type-Options"), Some("nosniff"));
-        assert_eq!(response.field("Content-Type"), Some("application/json"));
+        let media_type = if let Content::View(media_type) = expected.content { media_type } else { "application/json" };
+        // That a client has the view already is said of the view.
+        assert!(response.code == 304 || response.field("Content-Type") == Some(media_type));
         assert_eq!(response.field("Connection"), expected.connection);
         assert_eq!(response.field("Allow").is_some(), [204, 405].contains(&response.code));
         let busy = response.code == 503 && response.field("Retry-After").is_some();
@@ -567,6 +592,11 @@ impl Connection {
             Content::Echo(status) => {
                 let whole = echo(&world.statuses[*status]);
                 assert!(response.content == whole, "another echo than the status that was posted");
+            }
+            Content::View(_) => {
+                assert_eq!(response.content.is_empty(), expected.to_head);
+                assert!(response.length.is_some_and(|length| expected.to_head || length == response.content.len()));
+                assert!(response.field("Cache-Control").is_some());
             }
             Content::Text(text) if expected.to_head => assert_eq!(response.length, Some(text.len())),
             Content::Text(text) => assert_eq!(response.content, text.as_bytes()),

@@ -66,7 +66,10 @@ fn extras(random: &mut Random, situation: &Situation<'_>) -> String {
 
 fn get(random: &mut Random, situation: &Situation<'_>) -> Vec<u8> {
     let method = random.pick(&["GET", "GET", "GET", "HEAD", "OPTIONS"]);
+    let view = random.pick(&["/", "/metrics", "/badge.svg?label=a%20b", "/history.json", "/health"]);
     let path = random.pick(&[
+        "/status.json",
+        "/status.json",
         "/status.json",
         "/status.json",
         "/status.json",
@@ -74,6 +77,7 @@ fn get(random: &mut Random, situation: &Situation<'_>) -> Vec<u8> {
         "/health",
         "/ready",
         "/api/status",
+        view,
     ]);
     format!("{}{}\r\n", line(random, method, path), extras(random, situation)).into_bytes()
 }

@@ -3,8 +3,10 @@
 //! The model knows no steps. It knows the content of the state before and after each operation, what was posted, whether
 //! the seed is an edit, and which steps were made to fail; and says which content may follow which.
 
+use gitops_status_server::history::ROWS_MAX;
 use gitops_status_server::status::{self, STATUS_CAPACITY};
 use gitops_status_server::store::{Buffers, Fault, Note, Notes, Sources, Store, Trouble};
+use gitops_status_server::summary::Summary;
 
 use crate::disk::{Call, EACCES, EIO, ENOSPC, EROFS, Handle, Plan, STATUS, Shared};
 use crate::random::Random;
@@ -32,6 +34,10 @@ enum Doing {
 }
 
 type Content = Option<Vec<u8>>;
+
+fn fingerprint(status: &[u8]) -> u64 {
+    Summary::of(&status::read(status).expect("it is a status")).fingerprint
+}
 
 fn is_status(content: &[u8]) -> bool {
     content.len() <= MAX_BYTES && status::read(content).is_ok()
@@ -72,6 +78,8 @@ pub struct Alone<'t> {
     unsynchronised: Vec<Vec<u8>>,
     /// There may be no state on the medium though there is one.
     none_below: bool,
+    /// The fingerprints of what was acknowledged, as far as nobody else has meddled since.
+    reported: Vec<u64>,
     told: Option<Trouble>,
     states_refused: u64,
     seeds_refused: u64,
@@ -122,6 +130,7 @@ pub fn simulate(seed: u64, trace: bool, tally: &mut Tally, buffers: &mut Buffers
         refused: Vec::new(),
         unsynchronised: Vec::new(),
         none_below: false,
+        reported: Vec::new(),
         told: None,
         states_refused: 0,
         seeds_refused: 0,
@@ -214,6 +223,7 @@ impl Alone<'_> {
             let after = self.state();
             if after != before {
                 self.tally.event("crash of the machine: state changed");
+                self.reported.clear();
                 let status = Some(self.status.clone()).filter(|status| !status.is_empty());
                 let unsynchronised = after.as_ref().is_some_and(|state| self.unsynchronised.contains(state));
                 assert!(
@@ -260,6 +270,7 @@ impl Alone<'_> {
                 self.disk.world().remove_directory();
                 self.foreign = true;
                 self.seeds_lost = true;
+                self.reported.clear();
                 if !self.acquainted && self.edit == Edit::Yes {
                     self.edit = Edit::Maybe;
                 }
@@ -274,7 +285,7 @@ impl Alone<'_> {
 
     fn plan(&mut self) {
         let random = &mut self.random;
-        let (call, faults): (_, &[Fault]) = match random.below(12) {
+        let (call, faults): (_, &[Fault]) = match random.below(13) {
             0 => (Call::StatStatus, &[EIO, EACCES, Fault::STALE]),
             1 => (Call::ReadStatus, &[EIO, EACCES, Fault::STALE]),
             2 => (Call::StatSeed, &[EIO, EACCES, Fault::NOT_FOUND]),
@@ -286,6 +297,7 @@ impl Alone<'_> {
             8 => (Call::Sync, &[ENOSPC, EIO]),
             9 => (random.pick(&[Call::RenameStatus, Call::RenameSeedsSeen]), &[Fault::NOT_FOUND, EIO, EROFS, ENOSPC]),
             10 => (Call::SyncDirectory, &[EIO, ENOSPC]),
+            11 => (random.pick(&[Call::ReadHistory, Call::RenameHistory]), &[EIO, Fault::STALE, ENOSPC]),
             _ => (random.pick(&[Call::Prepare, Call::SetAside, Call::Remove]), &[EIO, EROFS]),
         };
         let call = Some(call).filter(|_| random.below(5) > 0);
@@ -362,6 +374,7 @@ impl Alone<'_> {
             } else {
                 world.remove_file(STATUS);
                 self.foreign = true;
+                self.reported.clear();
             }
         }
     }
@@ -388,6 +401,7 @@ impl Alone<'_> {
         self.foreign = true;
         self.refused.clear();
         self.unsynchronised.clear();
+        self.reported.clear();
     }
 
     /// At a start an edit is what the seen seeds do not know.
@@ -637,6 +651,21 @@ impl Alone<'_> {
         if let Some(changed) = self.disk.world().seed_changed(0) {
             self.newest = self.newest.max(changed);
         }
+        if let (Some(Ok(())), Some(posted)) = (stored, &posted) {
+            self.reported.push(fingerprint(posted));
+        }
+        let rows: Vec<_> = store.history().rows().iter().map(|row| row.fingerprint).collect();
+        if !status.is_empty() {
+            assert_eq!(rows.last(), Some(&fingerprint(&status)), "the newest row is not the status");
+        }
+        let mut rest = rows.iter();
+        // What cannot be read yet is not shown yet.
+        let hidden = store.trouble().is_some() || injected.contains(&Call::ReadHistory);
+        let first = self.reported.len().saturating_sub(ROWS_MAX / 2);
+        for reported in self.reported[first..].iter().filter(|_| !hidden) {
+            assert!(rest.any(|row| row == reported), "a report that was acknowledged is not in the history: {rows:?}");
+        }
+        self.tally.event(if self.reported.len() > 2 { "several reports are remembered" } else { "few reports" });
         self.status = status;
         let holds = state.as_deref().unwrap_or_default() == self.status;
         self.foreign = !holds && (self.foreign || starting);

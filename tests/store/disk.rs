@@ -14,6 +14,7 @@ use crate::turns::Turns;
 
 pub const STATUS: &str = "status.json";
 pub const SEEDS_SEEN: &str = "seeds-seen";
+pub const HISTORY: &str = "history";
 pub const REFUSED: &str = "status.json.refused";
 
 pub const EIO: Fault = Fault::Os(5);
@@ -31,6 +32,7 @@ pub enum Call {
     StatDirectory,
     ReadStatus,
     ReadSeedsSeen,
+    ReadHistory,
     ReadSeed,
     Open,
     Create,
@@ -38,6 +40,7 @@ pub enum Call {
     Sync,
     RenameStatus,
     RenameSeedsSeen,
+    RenameHistory,
     SyncDirectory,
     Discard,
     Remove,
@@ -490,7 +493,11 @@ impl Drop for Handle {
 }
 
 fn own_name(name: Name) -> &'static str {
-    if name == Name::SeedsSeen { SEEDS_SEEN } else { STATUS }
+    match name {
+        Name::SeedsSeen => SEEDS_SEEN,
+        Name::History => HISTORY,
+        _ => STATUS,
+    }
 }
 
 impl Disk for Handle {
@@ -525,13 +532,13 @@ impl Disk for Handle {
         let call = match name {
             Name::Seed => Call::StatSeed,
             Name::Directory => Call::StatDirectory,
-            Name::Status | Name::SeedsSeen => Call::StatStatus,
+            Name::Status | Name::SeedsSeen | Name::History => Call::StatStatus,
         };
         self.step(call, |handle, world| {
             let file = match name {
                 Name::Directory => return world.directory.map(|_| Stamp::default()).ok_or(Fault::NOT_FOUND),
                 Name::Seed => world.seeds[handle.seed].file.ok_or(Fault::NOT_FOUND)?,
-                Name::Status | Name::SeedsSeen => world.file_of(own_name(name))?,
+                Name::Status | Name::SeedsSeen | Name::History => world.file_of(own_name(name))?,
             };
             if world.inode(file).is_directory { Err(Fault::NotAFile) } else { Ok(world.stamp(file)) }
         })
@@ -542,6 +549,7 @@ impl Disk for Handle {
         let call = match name {
             Name::Seed => Call::ReadSeed,
             Name::SeedsSeen => Call::ReadSeedsSeen,
+            Name::History => Call::ReadHistory,
             Name::Status | Name::Directory => Call::ReadStatus,
         };
         self.step(call, |handle, world| {
@@ -606,7 +614,11 @@ impl Disk for Handle {
     }
 
     fn rename(&mut self, to: Name) -> Result<Stamp, Fault> {
-        let call = if to == Name::SeedsSeen { Call::RenameSeedsSeen } else { Call::RenameStatus };
+        let call = match to {
+            Name::SeedsSeen => Call::RenameSeedsSeen,
+            Name::History => Call::RenameHistory,
+            _ => Call::RenameStatus,
+        };
         self.step(call, |handle, world| {
             handle.opened(world)?;
             let file = world.file_of(&handle.temporary())?;

@@ -5,7 +5,9 @@ use std::sync::MutexGuard;
 use gitops_status_server::snapshot::ETag;
 use gitops_status_server::store::{Buffers, Fault, Note, Notes, Reason, Sources, Step, Store, Trouble};
 
-use crate::disk::{Call, EACCES, EIO, ENOSPC, EROFS, Handle, Plan, REFUSED, SEEDS_SEEN, STATUS, Shared, World};
+use crate::disk::{
+    Call, EACCES, EIO, ENOSPC, EROFS, HISTORY, Handle, Plan, REFUSED, SEEDS_SEEN, STATUS, Shared, World,
+};
 use crate::{buffers, document};
 
 const MAX_BYTES: usize = 200;
@@ -419,7 +421,7 @@ fn crash_after_each_step(edit: bool, mut act: impl FnMut(&mut Store<'_, Handle>)
         assert!(look(&disk, &mut store).is_empty(), "after {steps} steps");
         assert_eq!(store.trouble(), None);
         assert_eq!(status_on(&disk), Some(first.clone()));
-        assert_eq!(disk.world().names(), [SEEDS_SEEN, STATUS], "after {steps} steps");
+        assert_eq!(disk.world().names(), [HISTORY, SEEDS_SEEN, STATUS], "after {steps} steps");
         drop(store);
         assert_eq!(start(&disk, BOTH, &mut room).status(), first, "after {steps} steps and one more start");
         if !crashed {
