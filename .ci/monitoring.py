@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from server import Server
+from server import Server, bound
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -525,7 +525,7 @@ class Prometheus:
             f"--web.listen-address={self.url.removeprefix('http://')}",
         ]  # fmt: skip
         with (folder / "log").open("w") as log:
-            self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+            self.process = subprocess.Popen(bound(command), cwd=folder, stdout=log, stderr=log)
         try:
             until(self.is_ready, "Prometheus is ready")
         except AssertionError as error:

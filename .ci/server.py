@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -12,12 +13,21 @@ from pathlib import Path
 BINARY = Path(os.environ["STATUS_SERVER_BINARY"])
 
 
+def bound(command):
+    """A command that ends when this process does, whatever ends that. The system goes by the thread that started it
+    (PR_SET_PDEATHSIG of prctl(2)), so what another thread than the main one starts is left as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        return command
+    return [shutil.which("setpriv"), "--pdeathsig", "KILL", *command]
+
+
 class Server:
     """One that runs, with these arguments and this environment, and whose log is kept."""
 
     def __init__(self, *arguments, listen="127.0.0.1:0", environment=None):
         environment = {"PATH": "/nowhere", "STATUS_LISTEN": listen, **(environment or {})}
-        self.process = subprocess.Popen([BINARY, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+        command = bound([BINARY, *arguments])
+        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         self.log = ""
         for line in self.process.stderr:
             self.log += line
