@@ -9,11 +9,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{self, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::{self, Errno};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::clock::pause;
+use crate::history::SECOND;
 use crate::store::{Disk, Fault, Name, Stamp};
 use crate::text::hex;
 
@@ -235,6 +236,13 @@ impl Disk for Files {
             }
         }
         Ok(())
+    }
+
+    fn date(&mut self, at: i64) {
+        let Ok(file) = self.file() else { return };
+        let time = |tv_nsec| Timespec { tv_sec: at.div_euclid(SECOND as i64), tv_nsec };
+        let last_modification = time(at.rem_euclid(SECOND as i64));
+        let _ = fs::futimens(file, &Timestamps { last_access: time(UTIME_OMIT), last_modification });
     }
 
     fn sync(&mut self) -> Result<(), Fault> {

@@ -62,14 +62,14 @@ impl History {
 
     /// Takes down that `summary` was reported at `at`, nanoseconds since 1970. What is reported again extends its row.
     pub fn record(&mut self, summary: &Summary, at: u64) {
+        let before = self.newest().map_or(0, |newest| newest.last_received_at);
+        let at = if (at..=at.saturating_add(TICK)).contains(&before) { before + 1 } else { at };
         if let Some(newest) = self.rows.last_mut().filter(|newest| newest.fingerprint == summary.fingerprint) {
-            newest.last_received_at = newest.last_received_at.max(at);
+            newest.last_received_at = at;
             newest.count = newest.count.saturating_add(1);
             newest.last_check.clone_from(&summary.last_check);
             return;
         }
-        let before = self.newest().map_or(0, |newest| newest.last_received_at);
-        let at = if (before.saturating_sub(TICK)..=before).contains(&at) { before + 1 } else { at };
         self.push(Row {
             received_at: at,
             last_received_at: at,
@@ -84,9 +84,13 @@ impl History {
 
     /// The same for a file that says so since `at`. To be told so again changes nothing.
     pub fn record_file(&mut self, summary: &Summary, at: u64) {
-        let known = |newest: &Row| newest.fingerprint == summary.fingerprint && newest.last_received_at >= at;
-        if !self.newest().is_some_and(known) {
-            self.record(summary, at);
+        let range = at..=at.saturating_add(TICK);
+        let known =
+            |newest: &&mut Row| newest.fingerprint == summary.fingerprint && range.contains(&newest.last_received_at);
+        match self.rows.last_mut().filter(known) {
+            // The file is what was reported last, though its clock may have stood still since the one before.
+            Some(newest) => newest.last_check.clone_from(&summary.last_check),
+            None => self.record(summary, at),
         }
     }
 
@@ -105,21 +109,23 @@ impl History {
         self.rows.last()
     }
 
-    /// Adds what `later` has beyond the newest row here; says whether that was anything.
+    /// Adds what `later` has beyond the newest row here; says whether that was anything. Where it does not know that row, it
+    /// has nothing beyond it, whatever the times are: clocks go back too.
     pub fn follow(&mut self, later: &History) -> bool {
-        let end = self.newest().map_or(0, |newest| newest.last_received_at);
+        let mut first = 0;
         let mut changed = false;
-        for row in later.rows.iter().filter(|row| row.last_received_at > end) {
-            changed = true;
-            match self.rows.last_mut() {
-                Some(newest) if newest.fingerprint == row.fingerprint => {
-                    // The same row, or others were reported between the two and are not known here.
-                    let counted = if newest.received_at == row.received_at { 0 } else { newest.count };
-                    let received_at = newest.received_at;
-                    *newest = Row { received_at, count: row.count.saturating_add(counted), ..row.clone() };
-                }
-                _ => self.push(row.clone()),
+        if let Some(newest) = self.rows.last_mut() {
+            let same = |row: &Row| row.fingerprint == newest.fingerprint && row.received_at == newest.received_at;
+            let Some(at) = later.rows.iter().rposition(same) else { return false };
+            changed = later.rows[at].count > newest.count;
+            if changed {
+                newest.clone_from(&later.rows[at]);
             }
+            first = at + 1;
+        }
+        for row in &later.rows[first..] {
+            changed = true;
+            self.push(row.clone());
         }
         changed
     }
@@ -359,6 +365,9 @@ mod tests {
         assert_eq!((kept.rows().len(), kept.rows()[0].received_at), (ROWS_MAX, 36));
     }
 
+    /// So late that what comes behind it in time is not within a tick.
+    const BACK: u64 = 100 * SECOND;
+
     #[test]
     fn what_somebody_else_has_kept_goes_on_with_what_is_known_here() {
         let history = |reports: &[(u64, u64)]| {
@@ -374,8 +383,16 @@ mod tests {
             (&[(1, 1), (2, 2)], &[(1, 1)], &[(1, 1, 1, 1), (2, 2, 2, 1)]),
             (&[(1, 1)], &[(1, 1), (2, 2), (3, 3)], &[(1, 1, 1, 1), (2, 2, 2, 1), (3, 3, 3, 1)]),
             (&[(1, 1), (1, 2)], &[(1, 1), (1, 2), (1, 3)], &[(1, 1, 3, 3)]),
-            (&[(1, 1), (1, 2)], &[(1, 3)], &[(1, 1, 3, 3)]),
+            (&[(1, 1), (1, 2), (1, 3)], &[(1, 1), (1, 2)], &[(1, 1, 3, 3)]),
             (&[(1, 1), (2, 4)], &[(3, 3)], &[(1, 1, 1, 1), (2, 4, 4, 1)]),
+            (&[(1, 1), (2, 4)], &[(1, 1), (3, 5)], &[(1, 1, 1, 1), (2, 4, 4, 1)]),
+            // The clock has gone back.
+            (
+                &[(1, BACK), (2, BACK + 1), (3, 1)],
+                &[(1, BACK), (2, BACK + 1), (3, 1)],
+                &[(1, BACK, BACK, 1), (2, BACK + 1, BACK + 1, 1), (3, 1, 1, 1)],
+            ),
+            (&[(1, BACK)], &[(1, BACK), (1, 1), (2, 2)], &[(1, BACK, 1, 2), (2, 2, 2, 1)]),
         ] {
             let mut history_kept = history(kept);
             let changed = history_kept.follow(&history(here));
@@ -391,9 +408,18 @@ mod tests {
     fn to_read_the_same_file_again_changes_nothing() {
         let mut history = Box::new(History::new());
         let [one, two] = ["{}", r#"{"drift_count":1}"#].map(summary);
-        for (summary, at, rows, count) in
-            [(&one, 5, 1, 1), (&one, 5, 1, 1), (&one, 6, 1, 2), (&two, 6, 2, 1), (&two, 7, 2, 1), (&two, 8, 2, 2)]
-        {
+        for (summary, at, rows, count) in [
+            (&one, 5, 1, 1),
+            (&one, 5, 1, 1),
+            (&one, 6, 1, 2),
+            (&two, 6, 2, 1),
+            (&two, 7, 2, 1),
+            (&two, 8, 2, 2),
+            (&two, BACK, 2, 3),
+            (&two, 8, 2, 4),
+            (&two, 8, 2, 4),
+            (&one, 8, 3, 1),
+        ] {
             history.record_file(summary, at);
             assert_eq!((history.rows().len(), history.newest().unwrap().count), (rows, count));
         }

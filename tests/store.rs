@@ -21,7 +21,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use gitops_status_server::status;
 use gitops_status_server::store::Buffers;
+use gitops_status_server::summary::Summary;
 
 /// How many seeds are simulated when nothing else is asked for.
 const SEEDS: u64 = 1_000;
@@ -47,6 +49,11 @@ fn buffers() -> MutexGuard<'static, Buffers> {
 /// A status that is like no other one, of a length that others have too.
 fn document(kind: &str, number: u64, more: usize) -> Vec<u8> {
     format!("{{\"repo\":\"{kind}{}\",\"server\":\"{}\"}}", 100_000 + number, "x".repeat(more)).into_bytes()
+}
+
+/// What the rows of a history know a status by.
+fn fingerprint(status: &[u8]) -> u64 {
+    Summary::of(&status::read(status).expect("it is a status")).fingerprint
 }
 
 /// What a simulation has seen: one that never came to the interesting places proves nothing.

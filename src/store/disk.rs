@@ -138,6 +138,10 @@ pub trait Disk {
     /// Writes all of `bytes` to it.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Fault>;
 
+    /// Dates it: it was written at `at` then, in nanoseconds since 1970, as far as the file system can say that. One that
+    /// cannot be dated is as good.
+    fn date(&mut self, at: i64);
+
     /// Waits until it is on the medium.
     fn sync(&mut self) -> Result<(), Fault>;
 

@@ -354,12 +354,11 @@ impl<'b, D: Disk> Store<'b, D> {
     }
 
     fn has_to_prove(&self) -> bool {
-        self.trouble.is_some() || self.state_lost
+        self.trouble.is_some() || self.state_lost || self.history_unread.is_some()
     }
 
     /// Looks at all files; says whether the status is another one now, and whether the directory was of use.
     fn look_around(&mut self) -> (bool, Result<(), Trouble>) {
-        self.adopt_unread_history();
         let mut written = match self.look_at_state_again() {
             Ok(written) => written,
             Err(trouble) => return (false, Err(trouble)),
@@ -414,21 +413,27 @@ impl<'b, D: Disk> Store<'b, D> {
             if self.state_lost {
                 return Ok(None);
             }
+            let is_kept = reason.is_none() && !self.kept.is_empty() && self.read == self.kept;
+            if is_kept && seen_before {
+                // It is read again because its stamp proved nothing yet.
+                return Ok(None);
+            }
             let reason = match reason {
-                None if !self.kept.is_empty() && self.read == self.kept => {
-                    // It is read again because its stamp proved nothing yet, or somebody has reported the same once more.
-                    if !seen_before {
-                        self.find_among_others(at_start);
-                    }
-                    return Ok(None);
-                }
                 None => status::read(self.read).err().map(Reason::Refused),
                 Some(reason) => Some(reason),
             };
+            if reason.is_none() && !at_start && !self.meet_others(stamp) {
+                continue;
+            }
             return match reason {
+                None if is_kept => {
+                    // Somebody has reported the same once more.
+                    self.find();
+                    Ok(None)
+                }
                 None => {
                     swap(&mut self.kept, &mut self.read);
-                    self.find_among_others(at_start);
+                    self.find();
                     self.note(Note::StateTaken(self.kept.len()));
                     Ok(Some(stamp.modified))
                 }
@@ -463,6 +468,7 @@ impl<'b, D: Disk> Store<'b, D> {
         } else {
             // The seen seeds may be gone as well.
             self.state_lost = true;
+            self.history_unkept = true;
             self.unrecorded = self.unrecorded.or(self.recorded);
         }
         Ok(None)
@@ -609,7 +615,7 @@ impl<'b, D: Disk> Store<'b, D> {
         let seeds = self.seen_seeds()?;
         // One that was recorded before is recorded again only where it was lost: there may be newer ones.
         if self.recorded != Some(seen) || !seeds.iter().any(|known| known.tag == seen.tag) {
-            let (_, result) = put(&mut self.disk, Name::SeedsSeen, seeds::add(seeds, seen).as_bytes());
+            let (_, result) = put(&mut self.disk, Name::SeedsSeen, seeds::add(seeds, seen).as_bytes(), None);
             result?;
         }
         self.unrecorded = None;
@@ -642,18 +648,24 @@ impl<'b, D: Disk> Store<'b, D> {
         }
     }
 
-    /// The same for a state that somebody else has written, who may have written others before. What is known here and
-    /// nowhere else, for the state had it and is gone, is kept first.
-    fn find_among_others(&mut self, at_start: bool) {
-        if !at_start {
-            if self.history_unkept {
-                self.disk.lock();
-            }
-            self.adopt_history();
+    /// Somebody else has written the state with this stamp, and may have written others before: what they said is adopted.
+    /// What is known here and nowhere else, for the state had it and is gone, is kept. Says whether the state is still the
+    /// one that was read, for which the history that was read is meant; where it is not, nobody can write another one
+    /// until the next look is over.
+    fn meet_others(&mut self, stamp: Stamp) -> bool {
+        if self.history_unkept {
+            self.disk.lock();
+        }
+        self.adopt_history();
+        if self.disk.stat(Name::Status).is_ok_and(|now| now != stamp) {
+            self.disk.lock();
+            return false;
+        }
+        if self.history_unread.is_none() {
             // Where that fails, the next post tries it again.
             let _ = self.keep_history();
         }
-        self.find();
+        true
     }
 
     /// Reads the history that is kept, which goes on with what is known here. Where it is something else, what is known here
@@ -675,25 +687,27 @@ impl<'b, D: Disk> Store<'b, D> {
     }
 
     /// The same, where it could not be read before.
-    fn adopt_unread_history(&mut self) {
+    fn adopt_unread_history(&mut self) -> Result<(), Trouble> {
         if self.history_unread.is_some() {
+            // The newest row is that of the status.
+            let newest = self.history.newest().map(|newest| newest.last_received_at);
             self.adopt_history();
-            self.find();
+            if let Some(at) = newest {
+                self.take_down(History::record_file, at as i64);
+            }
         }
+        self.history_unread.map_or(Ok(()), |fault| Err(Trouble::Step(Step::ReadHistory, fault)))
     }
 
     /// Writes the history, if it has to be. The directory is not synchronised: that is done for the state, which follows.
     fn keep_history(&mut self) -> Result<(), Trouble> {
-        self.adopt_unread_history();
-        if let Some(fault) = self.history_unread {
-            return Err(Trouble::Step(Step::ReadHistory, fault));
-        }
+        self.adopt_unread_history()?;
         if !self.history_unkept {
             return Ok(());
         }
         self.rows.clear();
         self.history.write_kept(self.rows).expect("KEPT_MAX has room for the longest rows; a test writes them");
-        let result = replace(&mut self.disk, Name::History, self.rows);
+        let result = replace(&mut self.disk, Name::History, self.rows, None);
         self.disk.discard();
         result?;
         self.history_unkept = false;
@@ -702,22 +716,11 @@ impl<'b, D: Disk> Store<'b, D> {
 
     /// Writes the state, and before it what the old one said. Where that fails, the old one is there as before.
     fn put_state(&mut self, content: Content) -> Result<(), Trouble> {
-        if content != Content::Kept
-            && let Err(trouble) = self.keep_history()
-        {
+        if let Err(trouble) = self.keep_history() {
             self.troubled(trouble);
             return Err(trouble);
         }
-        let bytes = match content {
-            Content::Kept => &self.kept,
-            Content::Read => &self.read,
-            Content::Posted => &self.posted,
-        };
-        let (stamp, result) = put(&mut self.disk, Name::Status, bytes);
-        if let Some(stamp) = stamp {
-            self.state = Known::at(stamp, self.disk.now());
-            self.state_lost = result.is_err();
-        }
+        let (stamp, result) = self.replace_state(content);
         if let Err(trouble) = result {
             self.troubled(trouble);
             // It has its name, but nobody knows for how long.
@@ -740,13 +743,24 @@ impl<'b, D: Disk> Store<'b, D> {
             _ => {
                 // Where even this cannot be synchronised, the refused one stays until it can: what was accepted is on the
                 // medium, and no name is given to what may not be.
-                let (stamp, result) = put(&mut self.disk, Name::Status, self.kept);
-                if let Some(stamp) = stamp {
-                    self.state = Known::at(stamp, self.disk.now());
-                    self.state_lost = result.is_err();
-                }
+                let _ = self.replace_state(Content::Kept);
             }
         }
+    }
+
+    /// Replaces the state, whose time says when it was reported: what is written again was so when it was.
+    fn replace_state(&mut self, content: Content) -> (Option<Stamp>, Result<(), Trouble>) {
+        let (bytes, date) = match content {
+            Content::Kept => (&self.kept, self.history.newest().map(|newest| newest.last_received_at as i64)),
+            Content::Read => (&self.read, None),
+            Content::Posted => (&self.posted, None),
+        };
+        let (stamp, result) = put(&mut self.disk, Name::Status, bytes, date);
+        if let Some(stamp) = stamp {
+            self.state = Known::at(stamp, self.disk.now());
+            self.state_lost = result.is_err();
+        }
+        (stamp, result)
     }
 
     fn remove_state(&mut self) {
@@ -772,11 +786,11 @@ impl<'b, D: Disk> Store<'b, D> {
             // There has to be room for what there was none for.
             let full = self.trouble.is_some_and(Trouble::is_full);
             let bytes = if full && self.posted.len() > self.kept.len() { &self.posted } else { &self.kept };
-            let result = write(&mut self.disk, bytes).and_then(|()| sync_directory(&mut self.disk));
+            let result = write(&mut self.disk, bytes, None).and_then(|()| sync_directory(&mut self.disk));
             self.disk.discard();
             result
         };
-        match result.and_then(|()| self.record_seed()) {
+        match result.and_then(|()| self.record_seed()).and_then(|()| self.adopt_unread_history()) {
             Ok(()) => {
                 // Where the directory was not usable before, that is all that has to be told.
                 if lost && self.trouble.is_none() {
@@ -798,8 +812,8 @@ enum Content {
 }
 
 /// Replaces a file whole. Where it has its name, what it is like is the first result, though the name may not last.
-fn put<D: Disk>(disk: &mut D, name: Name, bytes: &[u8]) -> (Option<Stamp>, Result<(), Trouble>) {
-    let result = match replace(disk, name, bytes) {
+fn put<D: Disk>(disk: &mut D, name: Name, bytes: &[u8], date: Option<i64>) -> (Option<Stamp>, Result<(), Trouble>) {
+    let result = match replace(disk, name, bytes, date) {
         Ok(stamp) => (Some(stamp), sync_directory(disk)),
         Err(trouble) => (None, Err(trouble)),
     };
@@ -808,11 +822,11 @@ fn put<D: Disk>(disk: &mut D, name: Name, bytes: &[u8]) -> (Option<Stamp>, Resul
 }
 
 /// The same, but for what makes the name last, and for the end of the steps.
-fn replace<D: Disk>(disk: &mut D, name: Name, bytes: &[u8]) -> Result<Stamp, Trouble> {
+fn replace<D: Disk>(disk: &mut D, name: Name, bytes: &[u8], date: Option<i64>) -> Result<Stamp, Trouble> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        write(disk, bytes)?;
+        write(disk, bytes, date)?;
         match disk.rename(name) {
             Ok(stamp) => return Ok(stamp),
             Err(Fault::NOT_FOUND) if attempts < ATTEMPTS_MAX => disk.discard(),
@@ -821,12 +835,15 @@ fn replace<D: Disk>(disk: &mut D, name: Name, bytes: &[u8]) -> Result<Stamp, Tro
     }
 }
 
-/// Writes the temporary file.
-fn write<D: Disk>(disk: &mut D, bytes: &[u8]) -> Result<(), Trouble> {
+/// Writes the temporary file, and [dates](Disk::date) it.
+fn write<D: Disk>(disk: &mut D, bytes: &[u8], date: Option<i64>) -> Result<(), Trouble> {
     let failed = |step| move |fault| Trouble::Step(step, fault);
     disk.open_directory().map_err(failed(Step::Open))?;
     disk.create().map_err(failed(Step::Create))?;
     disk.write(bytes).map_err(failed(Step::Write))?;
+    if let Some(at) = date {
+        disk.date(at);
+    }
     disk.sync().map_err(failed(Step::Sync))
 }
 

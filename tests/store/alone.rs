@@ -6,11 +6,10 @@
 use gitops_status_server::history::ROWS_MAX;
 use gitops_status_server::status::{self, STATUS_CAPACITY};
 use gitops_status_server::store::{Buffers, Fault, Note, Notes, Sources, Store, Trouble};
-use gitops_status_server::summary::Summary;
 
 use crate::disk::{Call, EACCES, EIO, ENOSPC, EROFS, Handle, Plan, STATUS, Shared};
 use crate::random::Random;
-use crate::{Tally, document};
+use crate::{Tally, document, fingerprint};
 
 const LIVES: usize = 6;
 const OPERATIONS: usize = 40;
@@ -34,10 +33,6 @@ enum Doing {
 }
 
 type Content = Option<Vec<u8>>;
-
-fn fingerprint(status: &[u8]) -> u64 {
-    Summary::of(&status::read(status).expect("it is a status")).fingerprint
-}
 
 fn is_status(content: &[u8]) -> bool {
     content.len() <= MAX_BYTES && status::read(content).is_ok()

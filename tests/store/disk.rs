@@ -12,6 +12,7 @@ use gitops_status_server::store::{Disk, Fault, Name, Stamp};
 use crate::random::Random;
 use crate::turns::Turns;
 
+const SECOND: i64 = 1_000_000_000;
 pub const STATUS: &str = "status.json";
 pub const SEEDS_SEEN: &str = "seeds-seen";
 pub const HISTORY: &str = "history";
@@ -150,6 +151,9 @@ pub struct World {
     pub processes: Vec<Process>,
     /// What somebody else writes when the next step is made to fail.
     pub meanwhile: Option<(String, Vec<u8>)>,
+    /// Before which step, of those since its log was cleared, a process is interrupted for what somebody else does; if
+    /// that one is kept out then, before the first one at which it is not.
+    pub interrupted_after: Option<usize>,
     /// Which process keeps the others out.
     locked_by: Option<usize>,
 }
@@ -169,6 +173,7 @@ impl World {
             seeds: vec![Seed::default(); processes],
             processes: std::iter::repeat_with(Process::default).take(processes).collect(),
             meanwhile: None,
+            interrupted_after: None,
             locked_by: None,
         }
     }
@@ -414,7 +419,17 @@ impl Shared {
         *crash_after = None;
         *crashed = false;
         drop(world);
-        Handle { shared: self.clone(), process, opened: None, file: None, exists: false, seed: process, turns: None }
+        let shared = self.clone();
+        Handle { shared, process, opened: None, file: None, exists: false, seed: process, turns: None, meanwhile: None }
+    }
+}
+
+/// What somebody else does meanwhile.
+pub struct Meanwhile(pub Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
     }
 }
 
@@ -430,6 +445,8 @@ pub struct Handle {
     pub seed: usize,
     /// Who comes next, where there are several.
     pub turns: Option<Arc<Turns>>,
+    /// What is done before one of the steps, when [`World::interrupted_after`] says so.
+    pub meanwhile: Option<Meanwhile>,
 }
 
 impl Handle {
@@ -443,6 +460,15 @@ impl Handle {
         }
         let shared = self.shared.clone();
         let mut world = shared.world();
+        let due = world.interrupted_after.is_some_and(|steps| steps <= world.processes[self.process].log.len());
+        if due
+            && world.locked_by.is_none()
+            && let Some(Meanwhile(meanwhile)) = self.meanwhile.take()
+        {
+            drop(world);
+            meanwhile();
+            world = shared.world();
+        }
         let process = &mut world.processes[self.process];
         if process.crash_after.is_some_and(|steps| process.log.len() >= steps) {
             if !process.crashed && call == Call::Write {
@@ -604,6 +630,19 @@ impl Disk for Handle {
             (inode.modified, inode.changed) = (time, time);
             Ok(())
         })
+    }
+
+    /// No step of its own, for it is never told that it failed.
+    fn date(&mut self, at: i64) {
+        let shared = self.shared.clone();
+        let mut world = shared.world();
+        if world.processes[self.process].crashed {
+            return;
+        }
+        let (time, tick) = (world.time(), world.tick);
+        let Some(inode) = self.file.and_then(|file| world.files.get_mut(&file)) else { return };
+        // What has a clock with a long tick has no finer times either.
+        (inode.modified, inode.changed) = (if tick < SECOND { at } else { at - at % tick }, time);
     }
 
     fn sync(&mut self) -> Result<(), Fault> {

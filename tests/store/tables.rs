@@ -2,13 +2,14 @@
 
 use std::sync::MutexGuard;
 
+use gitops_status_server::history::Row;
 use gitops_status_server::snapshot::ETag;
 use gitops_status_server::store::{Buffers, Fault, Note, Notes, Reason, Sources, Step, Store, Trouble};
 
 use crate::disk::{
-    Call, EACCES, EIO, ENOSPC, EROFS, HISTORY, Handle, Plan, REFUSED, SEEDS_SEEN, STATUS, Shared, World,
+    Call, EACCES, EIO, ENOSPC, EROFS, HISTORY, Handle, Meanwhile, Plan, REFUSED, SEEDS_SEEN, STATUS, Shared, World,
 };
-use crate::{buffers, document};
+use crate::{buffers, document, fingerprint};
 
 const MAX_BYTES: usize = 200;
 const SECOND: i64 = 1_000_000_000;
@@ -762,4 +763,197 @@ fn a_state_that_was_removed_does_not_make_an_older_seed_the_newest_again() {
     disk.world().remove_file(SEEDS_SEEN);
     look(&disk, &mut store);
     assert!(!seeds_seen().is_empty());
+}
+
+/// The numbers of the statuses `a` that the rows are of, the oldest first, and how often each was reported.
+fn rows(store: &Store<'_, Handle>) -> Vec<(u64, u32)> {
+    let number = |row: &Row| (0..200).find(|&number| fingerprint(&a(number)) == row.fingerprint);
+    store.history().rows().iter().map(|row| (number(row).expect("it is one of those"), row.count)).collect()
+}
+
+fn whole(store: &Store<'_, Handle>) -> Vec<Row> {
+    store.history().rows().to_vec()
+}
+
+#[test]
+fn the_newest_row_says_what_the_newest_report_of_the_same_said() {
+    let checked = |at: u64| format!("{{\"sync_status\":\"SYNCED\",\"last_check\":\"{at}\"}}").into_bytes();
+    let disk = disk(|_| {});
+    let mut room = room();
+    disk.world().tick = SECOND / 250;
+    let mut store = start(&disk, STATE, &mut room);
+    for at in 0..5 {
+        post(&mut store, &checked(at)).expect("it is stored");
+    }
+    let last_check = |store: &Store<'_, Handle>| whole(store)[0].last_check.clone().map(|text| text.to_string());
+    assert_eq!(last_check(&store).as_deref(), Some("4"));
+    drop(store);
+    assert_eq!(last_check(&start(&disk, STATE, &mut room)).as_deref(), Some("4"));
+}
+
+#[test]
+fn the_history_is_the_same_for_all_though_the_clock_goes_back() {
+    let disk = Shared::new(2);
+    disk.world().create_directory();
+    let (mut room, mut other_room) = (room(), buffers());
+    let mut store = start(&disk, STATE, &mut room);
+    let mut other = Store::start(disk.handle(1), STATE, &mut other_room).expect("it starts");
+    for (number, step) in [(1, 60), (2, 60), (3, -90), (4, 1), (5, -3), (5, 1), (6, -100), (6, 300), (7, 1)] {
+        disk.world().now += step * SECOND;
+        post(if number % 2 == 0 { &mut store } else { &mut other }, &a(number)).expect("it is stored");
+        for replica in [&mut store, &mut other] {
+            replica.look();
+        }
+        assert_eq!(whole(&store), whole(&other), "after {number}");
+    }
+    assert_eq!(rows(&store), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 2), (7, 1)]);
+    let before = whole(&store);
+    // What somebody edits now is later than some, and earlier than others.
+    disk.world().now -= 100 * SECOND;
+    disk.world().write_file(STATUS, &a(8), false);
+    for replica in [&mut store, &mut other] {
+        replica.look();
+    }
+    assert_eq!(whole(&store), whole(&other));
+    assert_eq!(whole(&store)[..7], before);
+    drop(store);
+    drop(other);
+    assert_eq!(rows(&start(&disk, STATE, &mut room))[6..], [(7, 1), (8, 1)]);
+}
+
+#[test]
+fn a_status_that_is_written_again_was_not_reported_again() {
+    let disk = disk(|_| {});
+    let mut room = room();
+    let mut store = start(&disk, STATE, &mut room);
+    for number in [1, 2] {
+        disk.world().now += SECOND;
+        post(&mut store, &a(number)).expect("it is stored");
+    }
+    let before = whole(&store);
+    // Because it was deleted, or all of the directory; or because another one could not be stored in its place.
+    for way in 0..3 {
+        disk.world().now += 60 * SECOND;
+        match way {
+            0 => disk.world().remove_file(STATUS),
+            1 => {
+                disk.world().remove_directory();
+                disk.world().create_directory();
+            }
+            _ => {
+                fail(&disk, Some(Call::SyncDirectory), 0, EIO, false);
+                assert!(post(&mut store, &a(3)).is_err());
+            }
+        }
+        look(&disk, &mut store);
+        assert_eq!(store.trouble(), None);
+        assert_eq!(status_on(&disk), Some(a(2)));
+        assert_eq!(whole(&store), before, "way {way}");
+        drop(store);
+        store = start(&disk, STATE, &mut room);
+        assert_eq!(whole(&store), before, "way {way}, after a restart");
+    }
+}
+
+#[test]
+fn a_state_that_is_set_aside_does_not_take_the_history_with_it() {
+    for seed in [false, true] {
+        let disk = disk(|world| world.edit_seed(0, &a(9)));
+        let mut room = room();
+        let sources = Sources { seed, ..BOTH };
+        {
+            let mut store = start(&disk, STATE, &mut room);
+            (1..5).for_each(|number| post(&mut store, &a(number)).expect("it is stored"));
+        }
+        disk.world().write_file(STATUS, b"{", false);
+        let mut store = start(&disk, sources, &mut room);
+        (5..8).for_each(|number| post(&mut store, &a(number)).expect("it is stored"));
+        // What the state said is lost with it.
+        let expected: Vec<_> = [1, 2, 3, 9, 5, 6, 7].into_iter().filter(|&number| number != 9 || seed).collect();
+        assert_eq!(rows(&store), expected.iter().map(|&number| (number, 1)).collect::<Vec<_>>());
+        let before = whole(&store);
+        drop(store);
+        assert_eq!(whole(&start(&disk, sources, &mut room)), before);
+    }
+}
+
+#[test]
+fn a_history_that_cannot_be_read_is_told_of_and_not_written_over() {
+    for at_start in [true, false] {
+        let disk = disk(|_| {});
+        let mut room = room();
+        let mut store = start(&disk, STATE, &mut room);
+        (1..5).for_each(|number| post(&mut store, &a(number)).expect("it is stored"));
+        let before = whole(&store);
+        look(&disk, &mut store);
+        fail(&disk, Some(Call::ReadHistory), 0, EACCES, true);
+        let trouble = Trouble::Step(Step::ReadHistory, EACCES);
+        if at_start {
+            drop(store);
+            store = Store::start(disk.handle(0), STATE, &mut room).expect("it starts");
+            assert_eq!(store.take_notes()[..], [Note::StateTaken(a(4).len()), Note::Trouble(trouble)]);
+        } else {
+            disk.world().now += SECOND;
+            disk.world().write_file(STATUS, &a(4), false);
+            let notes = look(&disk, &mut store);
+            assert_eq!(notes[..], [Note::Trouble(trouble)]);
+        }
+        for _ in 0..3 {
+            assert_eq!(post(&mut store, &a(9)), Err(trouble));
+            assert_eq!(look(&disk, &mut store)[..], []);
+            assert_eq!(store.trouble(), Some(trouble));
+            assert_eq!(store.status(), a(4));
+        }
+        disk.world().repair();
+        assert_eq!(look(&disk, &mut store)[..], [Note::Usable]);
+        let again = [(1, 1), (2, 1), (3, 1), (4, if at_start { 1 } else { 2 })];
+        assert_eq!(rows(&store), again);
+        assert!(!at_start || whole(&store) == before);
+        post(&mut store, &a(5)).expect("it is stored");
+        assert_eq!(rows(&store), [&again[..], &[(5, 1)]].concat());
+    }
+}
+
+#[test]
+fn what_another_replica_stores_in_the_middle_of_a_look_is_in_the_history_once_and_in_its_order() {
+    for posted_before in [true, false] {
+        for steps in 0..9 {
+            let disk = Shared::new(2);
+            disk.world().create_directory();
+            let mut room = room();
+            let mut handle = disk.handle(0);
+            let shared = disk.clone();
+            let posts = move |numbers: std::ops::Range<u64>| {
+                let mut room = buffers();
+                let mut other = Store::start(shared.handle(1), STATE, &mut room).expect("it starts");
+                for number in numbers {
+                    shared.world().now += 1;
+                    post(&mut other, &a(number)).expect("it is stored");
+                }
+            };
+            let later = posts.clone();
+            handle.meanwhile = Some(Meanwhile(Box::new(move || later(4..7))));
+            let mut store = Store::start(handle, STATE, &mut room).expect("it starts");
+            if posted_before {
+                post(&mut store, &a(1)).expect("it is stored");
+                posts(2..4);
+            } else {
+                posts(1..4);
+            }
+            {
+                let mut world = disk.world();
+                world.processes[0].log.clear();
+                world.interrupted_after = Some(steps);
+            }
+            store.look();
+            store.look();
+            let expected: Vec<_> = (1..if disk.world().content(STATUS) == Some(&a(6)) { 7 } else { 4 })
+                .map(|number| (number, 1))
+                .collect();
+            assert_eq!(rows(&store), expected, "after {steps} steps");
+            let mut other_room = buffers();
+            let other = Store::start(disk.handle(1), STATE, &mut other_room).expect("it starts");
+            assert_eq!(whole(&store), whole(&other), "after {steps} steps");
+        }
+    }
 }
